@@ -1,0 +1,118 @@
+"""O as a whole: output steps in order, what they need of the model, and how targets are written and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from icl_engine.alignment.identity import Identity
+from icl_engine.errors import TaskError
+from icl_engine.protocols import Aligner, Batched, Probing, Reader, Scorer
+from icl_engine.types import Capabilities, LabelScores, Need, Reading
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The output alignment O: extract → read → distribution steps.
+
+    Args:
+        steps: the steps in order; an empty chain is `identity`.
+    """
+
+    steps: tuple[Aligner, ...] = (Identity(),)
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            object.__setattr__(self, "steps", (Identity(),))
+        if not any(isinstance(step, Reader) for step in self.steps):
+            raise TaskError("no step reads an answer; put a verbalizer (or identity, regex) first", key="output")
+        started = False
+        for i, step in enumerate(self.steps):
+            correction = isinstance(step, Probing | Batched)
+            if started and not correction:
+                raise TaskError("stands after a calibration; steps that read come first", key=f"output[{i}]")
+            started = started or correction
+        learners = [i for i, step in enumerate(self.steps) if isinstance(step, Batched)]
+        if len(learners) > 1:
+            raise TaskError("a second batch step: a run passes over its scores once", key=f"output[{learners[1]}]")
+        if learners and any(isinstance(step, Probing) for step in self.steps[learners[0] :]):
+            raise TaskError("stands before the steps that ask the model; put it last", key=f"output[{learners[0]}]")
+
+    @property
+    def reader(self) -> Reader:
+        """The last step that turns text or scores into a value: how targets are written and compared is its to say."""
+        return next(step for step in reversed(self.steps) if isinstance(step, Reader))
+
+    @property
+    def corrections(self) -> tuple[int, ...]:
+        """The places of the steps that need a distribution."""
+        return tuple(i for i, step in enumerate(self.steps) if isinstance(step, Probing | Batched))
+
+    def write(self, target: Any) -> str:
+        """What a demonstration shows for a target."""
+        return self.reader.write(target)
+
+    def canon(self, value: Any) -> Any:
+        """What predictions and targets are compared as. Raises ValueError for a target no step can express."""
+        return self.reader.canon(value)
+
+    def need(self, can: Capabilities, *, rationale: bool, cloze: bool) -> Need:
+        """What to ask of the model: label scores or text.
+
+        `read: auto` is scores where the model gives them and the answer has no rationale, else text; under a
+        calibration it never falls back to text.
+
+        Raises:
+            TaskError: the steps, the template and the model do not fit together.
+        """
+        at, scorer = next(((i, s) for i, s in enumerate(self.steps) if isinstance(s, Scorer)), (0, None))
+        mode = getattr(scorer, "read", "auto") if scorer else "text"
+        reason = self._no_scores(at, scorer, can, rationale=rationale, cloze=cloze)
+        if mode == "scores" or self.corrections or cloze:
+            where = f"output[{self.corrections[0]}]" if self.corrections else f"output[{at}]"
+            if mode == "text":
+                raise TaskError("needs label scores, but the answer is read as text; use a verbalizer", key=where)
+            if reason:
+                raise TaskError(f"needs label scores: {reason}", key=where)
+        if scorer is None or mode == "text" or reason:
+            return Need("text")
+        return replace(scorer.need(), want="distribution" if self.corrections else "argmax")
+
+    def _no_scores(
+        self, at: int, scorer: Scorer | None, can: Capabilities, *, rationale: bool, cloze: bool
+    ) -> str | None:
+        if scorer is None:
+            return "no step reads them; use a verbalizer"
+        if at > 0:
+            return f"output[0] ({self.steps[0].use}) extracts text before the verbalizer"
+        if rationale:
+            return "input.answer puts a rationale before the answer"
+        if cloze and not can.continuation:
+            return "a cloze is scored inside its sentence, and the model gives no log-probabilities of given text"
+        if not (can.top_logprobs or can.continuation):
+            return "the model gives no log-probabilities"
+        return None
+
+    def begin(self, need: Need, text: str, scores: LabelScores | None) -> tuple[Reading, int]:
+        """The first reading and the place of the next step."""
+        if need.kind == "text" or scores is None:
+            return Reading(text=text), 0
+        at, scorer = next((i, s) for i, s in enumerate(self.steps) if isinstance(s, Scorer))
+        return scorer.from_scores(scores), at + 1
+
+    def reach(self, states: Mapping[int, Any]) -> int:
+        """How many steps can be taken: all, or those before a batch step that has learned nothing yet."""
+        return next((i for i, s in enumerate(self.steps) if isinstance(s, Batched) and i not in states), len(self.steps))
+
+    def advance(self, reading: Reading, at: int, states: Mapping[int, Any], end: int) -> tuple[Reading, int]:
+        """Take the steps from `at` to before `end`. An unparsed reading goes through unchanged."""
+        for i in range(at, end):
+            if reading.status == "ok":
+                reading = self.steps[i].apply(reading, states.get(i))
+        return reading, max(at, end)
+
+
+def kinds(steps: Sequence[Aligner]) -> list[str]:
+    """The survey's alignment kinds of the steps, each once, in order."""
+    return list(dict.fromkeys(step.kind for step in steps))

@@ -1,0 +1,1 @@
+"""Statistical alignment: the label distribution is corrected before it is read."""

@@ -1,0 +1,55 @@
+"""`contextual_calibration`: take out what the prompt says before it has seen the query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from icl_engine.alignment.statistical.distribution import decide, divide
+from icl_engine.protocols import Aligner, Kind
+from icl_engine.types import Example, Reading
+
+
+class ContextualCalibration(Aligner):
+    """q = diag(p_cf)⁻¹ p, renormalised; p_cf is the mean of p over content-free inputs (Zhao et al. 2021).
+
+    A content-free input replaces every template variable and keeps the query's demonstrations, so it is asked once for
+    each demonstration set.
+
+    Args:
+        inputs: the content-free texts.
+    """
+
+    kind: ClassVar[Kind] = "statistical"
+
+    use: Literal["contextual_calibration"] = "contextual_calibration"
+    inputs: tuple[str, ...] = Field(default=("N/A", "", "[MASK]"), min_length=1)
+
+    def probes(self, x: Example) -> tuple[Example, ...]:
+        """x with every variable replaced, once for each content-free text.
+
+        >>> [dict(p.inputs) for p in ContextualCalibration(inputs=("N/A",)).probes(Example(0, {"a": 1, "b": ["c"]}))]
+        [{'a': 'N/A', 'b': ['N/A']}]
+        """
+        return tuple(Example(f"content-free {text!r}", _replaced(x.inputs, text)) for text in self.inputs)
+
+    def fit_probes(self, distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """p_cf: label -> mean p over the probes."""
+        return {label: sum(p[label] for p in distributions) / len(distributions) for label in distributions[0]}
+
+    def apply(self, reading: Reading, state: Any = None) -> Reading:
+        """Divide by p_cf."""
+        if reading.distribution is None:
+            return reading
+        return decide(reading, divide(reading.distribution, state), "contextual_calibration")
+
+
+def _replaced(value: Any, text: str) -> Any:
+    """Every leaf replaced by the text; lists and mappings keep their shape, so that loops still run."""
+    if isinstance(value, Mapping):
+        return {k: _replaced(v, text) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(v, text) for v in value]
+    return text

@@ -1,0 +1,1 @@
+"""Structural alignment: the answer is read by rules."""

@@ -1,0 +1,126 @@
+"""`verbalizer`: labels and the words that stand for them, read from scores or from text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from icl_engine.alignment.text import text_of
+from icl_engine.errors import did_you_mean
+from icl_engine.protocols import Aligner, Kind
+from icl_engine.types import LabelScores, Need, Reading
+
+
+class Verbalizer(Aligner):
+    """Label -> words (Schick & Schütze 2021). By scores, p(y | x) = Σ_{w ∈ v(y)} p(w | prompt), renormalised over labels.
+
+    Args:
+        labels: label -> its word or words; a demonstration shows the first. Keys and words are strings.
+        read: ``scores`` of the words, the ``text``, or ``auto``: scores where the model gives them and the answer
+            has no rationale.
+        scores: ``sequence``: log p of a word's whole token sequence; ``trie``: under decoding constrained to the words.
+
+    By text, the answer is the label whose word is the text, else the one the text begins with (whole words, the longest
+    wins), else the only label whose words stand in its first line. Anything else is ``unparsed``.
+
+    >>> v = Verbalizer(labels={"pos": ["good", "great"], "neg": "bad"})
+    >>> v.apply(Reading(text=" Great, really.")).value
+    'pos'
+    >>> v.apply(Reading(text="good or bad?")).value
+    'pos'
+    >>> v.apply(Reading(text="neither good nor bad")).status
+    'unparsed'
+    """
+
+    kind: ClassVar[Kind] = "structural"
+
+    use: Literal["verbalizer"] = "verbalizer"
+    labels: Mapping[str, tuple[str, ...]] = Field(min_length=2)
+    read: Literal["auto", "scores", "text"] = "auto"
+    scores: Literal["sequence", "trie"] = "sequence"
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _strings(cls, labels: Any) -> Any:
+        """Keys and words are strings, a single word is short for a list of one."""
+        if not isinstance(labels, Mapping):
+            return labels
+        return {
+            text_of(label): tuple(map(text_of, words)) if isinstance(words, list | tuple) else (text_of(words),)
+            for label, words in labels.items()
+        }
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        owner: dict[str, str] = {}
+        for label, words in labels.items():
+            if not words:
+                raise ValueError(f"label {label!r} has no word")
+            for word in words:
+                if not word.strip() or word != word.strip():
+                    raise ValueError(f"label {label!r}: a word is not empty and has no outer white space: {word!r}")
+                if owner.setdefault(word, label) != label:
+                    raise ValueError(f"the word {word!r} stands for both {owner[word]!r} and {label!r}")
+        return labels
+
+    def write(self, target: Any) -> str:
+        """The label's first word."""
+        return self.labels[self.canon(target)][0]
+
+    def canon(self, value: Any) -> str:
+        """The label as a string."""
+        label = text_of(value)
+        if label not in self.labels:
+            raise ValueError(f"label {label!r} is not in the verbalizer{did_you_mean(label, self.labels)}")
+        return label
+
+    def need(self) -> Need:
+        """The label words' scores."""
+        return Need("scores", words=self.labels, scores=self.scores)
+
+    def from_scores(self, scores: LabelScores) -> Reading:
+        """p over the labels (a softmax of their log p), and its first largest."""
+        peak = max(scores.logprobs.values())
+        if peak == -math.inf:
+            return Reading(status="unparsed", trace=("verbalizer: no label was given any probability",))
+        weights = {label: math.exp(scores.logprobs[label] - peak) for label in self.labels}
+        total = sum(weights.values())
+        distribution = {label: w / total for label, w in weights.items()}
+        return Reading(value=max(distribution, key=distribution.__getitem__), distribution=distribution)
+
+    def apply(self, reading: Reading, state: Any = None) -> Reading:
+        """Read the label from what is left of the text."""
+        text = (reading.text or "").strip()
+        label = self._whole(text) or self._beginning(text) or self._only(text)
+        if label is None:
+            return replace(reading, value=None, status="unparsed", trace=(*reading.trace, "verbalizer: no label"))
+        return replace(reading, value=label, trace=(*reading.trace, f"verbalizer: {label!r}"))
+
+    @cached_property
+    def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
+        """(label, a word as whole words) pairs, the longest word first."""
+        pairs = [(label, word) for label, words in self.labels.items() for word in words]
+        pairs.sort(key=lambda pair: -len(pair[1]))
+        return [(label, re.compile(rf"(?<!\w){re.escape(w)}(?!\w)", re.IGNORECASE)) for label, w in pairs]
+
+    def _whole(self, text: str) -> str | None:
+        bare = text.strip("\"'`*.!,;: ").casefold()
+        exact = [label for label, words in self.labels.items() if text in words]
+        folded = {label for label, words in self.labels.items() for w in words if bare == w.casefold()}
+        return exact[0] if exact else folded.pop() if len(folded) == 1 else None
+
+    def _beginning(self, text: str) -> str | None:
+        start = text.lstrip("\"'`*( ")
+        return next((label for label, pattern in self._patterns if pattern.match(start)), None)
+
+    def _only(self, text: str) -> str | None:
+        line = text.split("\n", 1)[0][:2000]
+        found = {label for label, pattern in self._patterns if pattern.search(line)}
+        return found.pop() if len(found) == 1 else None

@@ -1,0 +1,1 @@
+"""Task files: read with line numbers, checked strictly, turned into a pipeline."""

@@ -1,0 +1,264 @@
+"""From a task file (or mapping, or saved program) to a pipeline and its data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from icl_engine.alignment.chain import Chain
+from icl_engine.config.document import Document, expanded, override, read, spelt_out, unexpanded
+from icl_engine.config.task import Inline, Task, parse
+from icl_engine.data.source import Schema, examples, fingerprint
+from icl_engine.errors import DataError, TaskError, TemplateError, did_you_mean
+from icl_engine.manipulation.few_shot import FewShot
+from icl_engine.manipulation.template import AnswerExpression, Template
+from icl_engine.paths import cache_dir, shipped
+from icl_engine.pipeline import Pipeline
+from icl_engine.types import Example
+
+PROGRAM = ".icl.json"
+GENERATION = ("max_tokens", "temperature", "stop", "seed")
+"""Keys that every model takes: ``--model`` keeps what the task says of them."""
+
+TaskLike = str | Path | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A task, checked, with what it resolves to.
+
+    Args:
+        task: the task with ``${VAR}`` expanded and paths absolute: only ever held in memory.
+        document: the task as written.
+        program: the saved program it came from, if it did.
+    """
+
+    task: Task
+    document: Document
+    program: Mapping[str, Any] | None = None
+
+    @property
+    def schema(self) -> Schema:
+        """How its rows become examples."""
+        data = self.task.data
+        return Schema(data.target, data.fields, data.labels)
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """The task with its defaults, as it may be written down: no secret, paths as the user gave them."""
+        return dict(unexpanded(self._dumped, self.document.tree))
+
+    @property
+    def _dumped(self) -> dict[str, Any]:
+        data = {k: "<rows>" for k in ("train", "test") if isinstance(getattr(self.task.data, k), list)}
+        dumped = self.task.model_dump(mode="json", exclude={"data": set(data)})
+        return {**dumped, "data": {**dumped["data"], **data}}
+
+    @cached_property
+    def template(self) -> Template:
+        """The task's template."""
+        return _template(self)
+
+    def test(self, *, need_target: bool) -> Iterator[Example]:
+        """The rows to predict, streamed."""
+        if self.task.data.test is None:
+            raise self.document.error("there are no rows to predict; give data.test", ("data",))
+        return examples(self.task.data.test, self.schema, need_target=need_target, key="data.test")
+
+    @cached_property
+    def pool(self) -> list[Example]:
+        """The train split."""
+        train = self.task.data.train
+        return [] if train is None else list(examples(train, self.schema, need_target=False, key="data.train"))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of all that decides the predictions: the task without concurrency, limit and caps; the template;
+        the data's bytes."""
+        task = {**self.resolved, "input": {**self.resolved["input"], "template": self.template.source}}
+        task["run"] = {"seed": self.task.run.seed}
+        task["data"] = {k: v for k, v in task["data"].items() if k not in ("train", "test")}
+        data = self.task.data
+        hashes = [None if source is None else fingerprint(source) for source in (data.train, data.test)]
+        shown = self.task.input.demonstrations
+        if (path := getattr(shown, "path", None)) is not None:
+            hashes.append(fingerprint(path))
+        saved = self.program and {k: self.program[k] for k in ("demonstrations", "states")}
+        raw = orjson.dumps([task, hashes, saved], option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(raw).hexdigest()[:16]
+
+
+def load_task(
+    task: TaskLike, *, settings: Mapping[str, Any] | None = None, model: str | Mapping[str, Any] | None = None
+) -> Loaded:
+    """Read and check a task.
+
+    Args:
+        task: a task file, a saved program (``*.icl.json``), the name of a shipped task, or a mapping.
+        settings: task paths and their values, as ``--set`` gives them.
+        model: stands in for the task's model; its generation settings are kept.
+
+    Raises:
+        TaskError: the first mistake.
+    """
+    document, program = _document(task)
+    if model is not None:
+        document = override(document, {"model": _swapped(document, model)})
+    if settings:
+        document = override(document, settings)
+    if "name" not in document.tree and document.file:
+        document.tree["name"] = document.file.name.removesuffix(PROGRAM).removesuffix(".yaml").removesuffix(".yml")
+    return Loaded(parse(document, expanded(document)), document, program)
+
+
+def _document(task: TaskLike) -> tuple[Document, Mapping[str, Any] | None]:
+    if isinstance(task, Mapping):
+        return Document(spelt_out(task)), None
+    path = Path(task)
+    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        known = {p.stem: p for p in shipped("tasks").glob("*.yaml")}
+        if str(task) not in known:
+            raise TaskError(f"no task file, and no shipped task of that name{did_you_mean(str(task), known)}", file=path)
+        path = known[str(task)]
+    if path.is_dir():
+        raise TaskError("is a folder, not a task file", file=path)
+    if not path.name.endswith(PROGRAM):
+        return read(path), None
+    try:
+        program = orjson.loads(path.read_bytes())
+        return Document(spelt_out(program["task"]), path), program
+    except OSError as error:
+        raise TaskError(f"cannot be read: {error.strerror}", file=path) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TaskError("is not a saved program", file=path) from error
+
+
+def _swapped(document: Document, model: str | Mapping[str, Any]) -> dict[str, Any]:
+    new = {"use": "embedded", "name": model} if isinstance(model, str) else dict(model)
+    old = document.tree.get("model")
+    kept = {k: old[k] for k in GENERATION if k in old} if isinstance(old, Mapping) else {}
+    return {**kept, **new}
+
+
+def _template(loaded: Loaded) -> Template:
+    choice = loaded.task.input.template
+    if isinstance(choice, Inline):
+        line = loaded.document.error("", ("input", "template")).line
+        name = str(loaded.document.file or "task")
+        return Template(choice.inline, f"{name}:{line}" if line else name)
+    base = loaded.document.base
+    if "/" in choice or choice.endswith((".j2", ".jinja", ".jinja2")):
+        path = base / Path(choice).expanduser()
+    else:
+        folders = [base / "templates", base.parent / "templates", shipped("templates")]
+        found = [folder / f"{choice}.j2" for folder in folders]
+        path = next((p for p in found if p.is_file()), found[0])
+        if not path.is_file():
+            known = {p.stem for folder in folders for p in folder.glob("*.j2")}
+            raise loaded.document.error(
+                f"unknown template {choice!r}{did_you_mean(choice, known)}", ("input", "template"), TemplateError
+            )
+    try:
+        return Template(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise loaded.document.error(
+            f"the template {path} cannot be read: {error.strerror}", ("input", "template"), TemplateError
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TemplateError("is not UTF-8 text", file=path) from error
+
+
+def build(loaded: Loaded) -> Pipeline:
+    """The pipeline of a task, its retriever fitted on the train split. Asks nothing of the model.
+
+    Raises:
+        TaskError: template, demonstrations, model and output do not fit together.
+    """
+    task = loaded.task
+    chain = Chain(task.output)
+    manipulator = _manipulator(loaded, chain)
+    program = loaded.program or {}
+    portable = unexpanded(loaded._dumped, _variables_only(loaded.document.tree))
+    return Pipeline(
+        manipulator=manipulator,
+        model=task.model,
+        chain=chain,
+        states={int(at): state for at, state in program.get("states", {}).items()},
+        unlabelled=loaded.pool if chain.corrections and not program else (),
+        seed=task.run.seed,
+        concurrency=task.run.concurrency,
+        cache_folder=cache_dir() if task.run.cache else None,
+        source={**portable, "input": {**portable["input"], "template": {"inline": loaded.template.source}}},
+        prepare=loaded.schema.inputs,
+    )
+
+
+def _variables_only(tree: Any) -> Any:
+    """Of a written tree, the texts that hold a ``${VAR}``: what must never be written expanded."""
+    if isinstance(tree, Mapping):
+        return {k: _variables_only(v) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [_variables_only(v) for v in tree]
+    return tree if isinstance(tree, str) and "${" in tree else None
+
+
+def _manipulator(loaded: Loaded, chain: Chain) -> FewShot:
+    shown = loaded.task.input
+    answer = None if shown.answer is None else AnswerExpression(shown.answer)
+    retriever = shown.demonstrations
+    manipulator = FewShot(
+        loaded.template, chain.write, retriever, None, shown.instruction, shown.separator, shown.chat, answer
+    )
+    loaded.template.instruction(shown.instruction)
+    if retriever is None:
+        return manipulator
+    if loaded.program is not None:
+        state = retriever.restore(loaded.program["demonstrations"], manipulator.identity)
+    else:
+        pool = _solved(loaded, chain)
+        try:
+            state = retriever.fit(pool, manipulator.identity, loaded.task.run.seed)
+        except TaskError as error:
+            raise loaded.document.error(error.what, ("input", "demonstrations")) from error
+    return FewShot(
+        loaded.template, chain.write, retriever, state, shown.instruction, shown.separator, shown.chat, answer
+    )
+
+
+def _solved(loaded: Loaded, chain: Chain) -> list[Example]:
+    """The rows that demonstrations come from, each with a target that O can write."""
+    retriever = loaded.task.input.demonstrations
+    rows, path = getattr(retriever, "items", None), getattr(retriever, "path", None)
+    if rows is not None or path is not None:
+        source, key = (path if path is not None else rows), "input.demonstrations"
+        pool = list(examples(source, loaded.schema, need_target=True, key=key))
+    elif loaded.task.data.train is None:
+        raise loaded.document.error("demonstrations need a pool; give data.train", ("input", "demonstrations"))
+    else:
+        source, key, pool = loaded.task.data.train, "data.train", loaded.pool
+    for index, x in enumerate(pool):
+        check_target(chain, x, source, index, key, required=True)
+    return pool
+
+
+def check_target(chain: Chain, x: Example, source: Any, index: int, key: str, *, required: bool) -> None:
+    """See that O can express an example's target.
+
+    Raises:
+        DataError: it cannot, or there is none.
+    """
+    try:
+        if x.target is None and required:
+            raise ValueError("has no target")
+        if x.target is not None:
+            chain.canon(x.target)
+    except ValueError as error:
+        file = source if isinstance(source, str | Path) else None
+        where = f"row {index} (id {x.id!r})"
+        raise DataError(f"{where}: {error}", file=file, key=None if file else key) from error

@@ -1,0 +1,218 @@
+"""The task file's keys: what may be written, what is assumed, and how a mistake is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from icl_engine.config.document import At, Document, dotted
+from icl_engine.errors import TaskError, bounded, did_you_mean
+from icl_engine.protocols import Aligner, Metric, Model, Retriever
+from icl_engine.registry import Kind, names, resolve
+
+
+def _based(path: str, info: ValidationInfo) -> str:
+    """A path relative to the task file."""
+    if "://" in path:
+        return path
+    base = (info.context or {}).get("base")
+    full = Path(path).expanduser()
+    return str(full if full.is_absolute() or base is None else Path(base) / full)
+
+
+def _component(kind: Kind, paths: Sequence[str] = ()) -> Callable[[Any, ValidationInfo], Any]:
+    """A validator that makes the component of a kind that `use` names; `paths` are keys relative to the task file."""
+
+    def build(found: Any, info: ValidationInfo) -> Any:
+        if found is None or isinstance(found, resolved):
+            return found
+        if not isinstance(found, Mapping):
+            raise PydanticCustomError("shape", "takes a name or a mapping with 'use'")
+        if "use" not in found:
+            options = f"name the {kind} with 'use' (one of: {', '.join(sorted(names(kind)))})"
+            raise PydanticCustomError("use", "{what}", {"what": options})
+        try:
+            cls = resolve(kind, str(found["use"]))
+        except TaskError as error:
+            raise PydanticCustomError("use", "{what}", {"what": error.what}) from error
+        given = {str(k): v for k, v in found.items()}
+        for key in paths:
+            if isinstance(given.get(key), str) and (key != "name" or "/" in given[key] or given[key].endswith(".gguf")):
+                given[key] = _based(given[key], info)
+        return cls.model_validate(given)
+
+    resolved = {"retriever": Retriever, "model": Model, "aligner": Aligner, "metric": Metric}[kind]
+    return build
+
+
+class Section(BaseModel):
+    """Part of a task file: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def _path_or_rows(source: Any, info: ValidationInfo) -> Any:
+    if isinstance(source, str):
+        return _based(source, info)
+    if isinstance(source, Path):
+        return _based(str(source), info)
+    if source is None or (isinstance(source, list) and all(isinstance(row, Mapping) for row in source)):
+        return source
+    raise PydanticCustomError("data", "takes the path of a data file, or in the SDK a list of rows")
+
+
+class Data(Section):
+    """`data`: where rows come from.
+
+    Args:
+        train: the pool for demonstrations and fits.
+        test: the rows to predict.
+        target: the answer's field; every other field is a template variable.
+        fields: template variable -> stored field, where they differ.
+        labels: stored target value -> label.
+    """
+
+    train: Annotated[Any, BeforeValidator(_path_or_rows)] = None
+    test: Annotated[Any, BeforeValidator(_path_or_rows)] = None
+    target: str | None = None
+    fields: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _strings(cls, labels: Any) -> Any:
+        """YAML may read a stored value as a number: keys and labels are strings."""
+        if not isinstance(labels, Mapping):
+            return labels
+        return {_text(k): _text(v) for k, v in labels.items()}
+
+
+def _text(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
+
+class Inline(Section):
+    """A template written in the task file."""
+
+    inline: str
+
+
+class Input(Section):
+    """`input`: the input manipulation I.
+
+    Args:
+        template: the name of a template (``templates/<name>.j2``), a path, or ``{inline: …}``.
+        instruction: plain text, never a template.
+        demonstrations: the retriever.
+        separator: stands between the parts of a prompt.
+        chat: for chat models: a turn for each demonstration, or one single turn.
+        answer: what stands at the answer mark of a demonstration, a Jinja text; by default the target as O writes it.
+    """
+
+    template: str | Inline
+    instruction: str = ""
+    demonstrations: Annotated[
+        SerializeAsAny[Retriever] | None, BeforeValidator(_component("retriever", ("path",)))
+    ] = None
+    separator: str = "\n\n"
+    chat: Literal["turns", "single"] = "turns"
+    answer: str | None = None
+
+
+class Run(Section):
+    """`run`: how the engine works through the rows; none of it changes a prompt but `seed`."""
+
+    seed: int = 0
+    concurrency: int = Field(default=16, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    max_cost_usd: None = None
+    max_failures: int = Field(default=0, ge=0)
+    cache: bool = True
+
+    @field_validator("max_cost_usd", mode="before")
+    @classmethod
+    def _no_budget_yet(cls, cap: Any) -> Any:
+        if cap is not None:
+            raise ValueError("cost caps are not enforced in this version, so none is accepted; use limit")
+        return cap
+
+
+class Task(Section):
+    """A whole task file."""
+
+    name: str = Field(default="task", pattern=r"^[^/\\]+$")
+    data: Data = Data()
+    input: Input
+    model: Annotated[SerializeAsAny[Model], BeforeValidator(_component("model", ("path", "name")))]
+    output: tuple[Annotated[SerializeAsAny[Aligner], BeforeValidator(_component("aligner"))], ...] = ()
+    metrics: tuple[Annotated[SerializeAsAny[Metric], BeforeValidator(_component("metric"))], ...] = ()
+    run: Run = Run()
+
+
+def parse(document: Document, tree: Mapping[str, Any]) -> Task:
+    """The task that an (expanded) tree describes.
+
+    Raises:
+        TaskError: the first mistake, with file, line and key.
+    """
+    try:
+        return Task.model_validate(tree, context={"base": document.base})
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda e: _order(document, e["loc"]))
+        raise _told(document, tree, first) from None
+
+
+def _order(document: Document, loc: At) -> int:
+    at = _written(loc)
+    return next((document.lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in document.lines), 1 << 30)
+
+
+def _written(loc: Sequence[int | str]) -> At:
+    """A pydantic location without the parts that name a type of a union."""
+    return tuple(part for part in loc if part not in ("str", "Inline", "[key]") and not str(part).startswith("function-"))
+
+
+def _told(document: Document, tree: Mapping[str, Any], error: Any) -> TaskError:
+    at, kind = _written(error["loc"]), error["type"]
+    context = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        where = dotted(at[:-1]) or "a task"
+        near = did_you_mean(str(at[-1]), _valid_keys(tree, at[:-1]))
+        return document.error(f"unknown key {str(at[-1])!r} in {where}{near}", at)
+    if kind == "missing":
+        return document.error(f"the key {str(at[-1])!r} is missing", at)
+    if kind == "literal_error":
+        given = str(error.get("input"))
+        valid = [v.strip("' ") for v in context["expected"].replace(" or ", ", ").split(", ")]
+        return document.error(f"{given!r} is not valid{did_you_mean(given, valid)}", at)
+    if kind == "none_required":
+        return document.error("takes no value", at)
+    message = str(context["error"]) if kind == "value_error" and "error" in context else error["msg"]
+    return document.error(bounded(message[:1].lower() + message[1:]), at)
+
+
+def _valid_keys(tree: Mapping[str, Any], at: At) -> list[str]:
+    """The keys that the section or component at a path takes."""
+    node: Any = tree
+    for part in at:
+        node = node[part] if isinstance(node, Mapping | list | tuple) else None
+    kinds: dict[Any, Kind] = {"model": "model", "output": "aligner", "metrics": "metric", "demonstrations": "retriever"}
+    slot = at[-2] if at and isinstance(at[-1], int) else at[-1] if at else None
+    if isinstance(node, Mapping) and "use" in node and slot in kinds:
+        return list(resolve(kinds[slot], str(node["use"])).model_fields)
+    sections = {None: Task, "data": Data, "input": Input, "run": Run, "template": Inline}
+    section = sections.get(slot if isinstance(slot, str) else None)
+    return list(section.model_fields) if section else []

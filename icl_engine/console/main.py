@@ -1,0 +1,66 @@
+"""`icl`: the commands, and how a mistake ends.
+
+Exit status: 0 done; 1 an unexpected fault; 2 a mistake in the task or the command; 3 finished with failed examples above
+the allowed number; 130 interrupted (running again goes on).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from icl_engine.console import models, predict, run, show
+from icl_engine.errors import IclError, InterruptedRunError
+
+app = typer.Typer(
+    name="icl",
+    help="The most out of a frozen language model: prompts in, calibrated answers out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("show")(show.show)
+app.command("predict")(predict.predict)
+app.command("models")(models.models)
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show where an error came from."),
+) -> None:
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    if debug:
+        logging.getLogger("icl_engine").setLevel(logging.DEBUG)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except InterruptedRunError as error:
+        _say(str(error))
+        sys.exit(130)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    except IclError as error:
+        if "--debug" in sys.argv:
+            raise
+        _say(f"error: {error}")
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader went away (`icl predict … | head`): nothing is left to say to it.
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

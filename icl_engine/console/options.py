@@ -1,0 +1,40 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from icl_engine.config.document import value
+from icl_engine.config.load import Loaded, load_task
+from icl_engine.errors import TaskError
+
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="A task file, a saved program, or a shipped task.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="M", help="Use this model (a name or a .gguf path) instead of the task's.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=V", help="Set a key of the task; lists by index. Repeatable.")
+]
+
+
+def settings(given: list[str] | None) -> Mapping[str, Any]:
+    """``a.b=v`` pairs as task paths and YAML values.
+
+    >>> settings(["run.seed=1", "output[0].read=text"])
+    {'run.seed': 1, 'output[0].read': 'text'}
+    """
+    found = {}
+    for item in given or []:
+        path, equals, text = item.partition("=")
+        if not equals or not path.strip():
+            raise TaskError(f"takes a.b=value, not {item!r}", key="--set")
+        found[path.strip()] = value(text)
+    return found
+
+
+def loaded(task: str, model: str | None, sets: list[str] | None) -> Loaded:
+    """The task a command was given."""
+    return load_task(task, model=model, settings=settings(sets))

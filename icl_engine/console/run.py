@@ -1,0 +1,112 @@
+"""`icl run`: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from icl_engine.console.options import ModelOption, SetOption, TaskArgument, loaded
+
+if TYPE_CHECKING:
+    from icl_engine.engine.run import Progress, RunResult
+
+
+def run(
+    task: TaskArgument,
+    model: ModelOption = None,
+    sets: SetOption = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run directory.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N rows.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask everything anew, keep nothing.")] = False,
+) -> None:
+    """Predict every test row, score, and write a run directory. Run again to resume."""
+    from icl_engine.engine.run import run_loaded
+
+    found = loaded(task, model, sets)
+    for note in notes(found):
+        print(f"note: {note}", file=sys.stderr)
+    with _Bar() as bar:
+        result = run_loaded(found, limit=limit, out=out, cache=False if no_cache else None, progress=bar.update)
+    _table(result)
+    if result.failed > found.task.run.max_failures:
+        print(f"{result.failed} examples failed; run again to retry them", file=sys.stderr)
+        raise typer.Exit(3)
+
+
+def notes(found: object) -> list[str]:
+    """What the user should know before the run."""
+    from icl_engine.config.load import Loaded
+
+    assert isinstance(found, Loaded)
+    model = found.task.model
+    reads_scores = any(step.use == "verbalizer" for step in found.task.output) and not found.task.input.answer
+    if model.api == "completions" and not model.stop and model.use != "replay" and not reads_scores:
+        return ["no model.stop is set; a base model runs on after its answer, to max_tokens"]
+    return []
+
+
+class _Bar:
+    """Progress on standard error: a bar on a terminal, one line a tenth of the rows elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._said = 0
+
+    def __enter__(self) -> _Bar:
+        if self._live:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._row = self._bar.add_task("", total=None, note="")
+        return self
+
+    def update(self, p: Progress) -> None:
+        if self._live:
+            note = f"{p.paid} asked, {p.cached} cached" + (f", {p.retries} retries" if p.retries else "")
+            self._bar.update(self._row, completed=p.done, total=p.total, note=note)
+        elif p.done == p.total or p.done * 10 // p.total > self._said:
+            self._said = p.done * 10 // p.total
+            print(f"{p.done}/{p.total} rows, {p.paid} asked, {p.cached} cached", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._bar.stop()
+
+
+def _table(result: RunResult) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    s = result.summary
+    table = Table(box=box.SIMPLE_HEAD, title=f"{s['task']} · {s['model']}", title_justify="left")
+    for column in ("metric", "value", "95% interval", "n"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for name, score in result.metrics.items():
+        low, high = score.ci95
+        table.add_row(name, f"{score.value:.4f}", f"{low:.4f} – {high:.4f}", str(score.n))
+    u = s["usage"]
+    out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    out.print(table)
+    out.print(
+        f"{s['examples']} examples, {s['unparsed']} unparsed, {s['failed']} failed · "
+        f"{u['requests']} requests ({u['paid']} paid, {u['cached']} cached) · "
+        f"{u['prompt_tokens']} prompt tokens, {u['completion_tokens']} completion tokens · {s['seconds']} s",
+        markup=False,
+    )
+    scoring = s["scoring"]
+    if scoring["bounded"]:
+        out.print(f"{scoring['bounded']} of the label distributions hold a bound, not an exact figure", markup=False)
+    out.print(str(result.path), markup=False)

@@ -1,0 +1,1 @@
+"""Data: rows of files or lists become examples."""

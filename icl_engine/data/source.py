@@ -1,0 +1,114 @@
+"""Which rows are the task's, and how a row becomes an example."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from icl_engine.data.formats import NumberedRows, Row, rows
+from icl_engine.errors import DataError, did_you_mean
+from icl_engine.types import Example
+
+Source = str | Path | Iterable[Mapping[str, Any]]
+"""A file's path, or rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How stored rows become examples.
+
+    Args:
+        target: the field with the answer; every other field is a template variable.
+        fields: template variable -> stored field, for those that are named otherwise in the file.
+        labels: stored value (as a string) -> label.
+    """
+
+    target: str | None = None
+    fields: Mapping[str, str] | None = None
+    labels: Mapping[str, str] | None = None
+
+    def inputs(self, row: Mapping[str, Any]) -> Row:
+        """A row's template variables, under their own or their stored names; the target left out.
+
+        >>> Schema("label", {"text": "sentence"}).inputs({"sentence": "fine", "label": 1})
+        {'text': 'fine'}
+        """
+        named = self.renamed(row)
+        named.pop(self.target or "", None)
+        return named
+
+    def renamed(self, row: Mapping[str, Any]) -> Row:
+        """The row with `fields` renamed."""
+        if not self.fields:
+            return dict(row)
+        stored = set(self.fields.values())
+        kept = {k: v for k, v in row.items() if k not in stored or k in self.fields}
+        return kept | {variable: row[name] for variable, name in self.fields.items() if name in row}
+
+    def example(self, row: Mapping[str, Any], index: int, where: Mapping[str, Any], *, need_target: bool) -> Example:
+        """The row as an example.
+
+        Raises:
+            DataError: the target (or a renamed field) is missing, or its value is not among `labels`.
+        """
+        named = self.renamed(row)
+        for variable, stored in (self.fields or {}).items():
+            if variable not in named:
+                raise DataError(f"row has no field {stored!r}{did_you_mean(stored, map(str, row))}", **where)
+        target = named.pop(self.target, None) if self.target else None
+        if target is None and need_target:
+            if self.target is None:
+                raise DataError("metrics and demonstrations need the answers; name their field", key="data.target")
+            near = "; it is null" if self.target in named or self.target in row else did_you_mean(self.target, row)
+            raise DataError(f"row has no target {self.target!r}{near}", **where)
+        if target is not None and self.labels:
+            stored_value = target if isinstance(target, str) else orjson.dumps(target).decode()
+            if stored_value not in self.labels:
+                raise DataError(
+                    f"target {stored_value!r} is not in data.labels{did_you_mean(stored_value, self.labels)}", **where
+                )
+            target = self.labels[stored_value]
+        return Example(row.get("id", index), named, target)
+
+
+def examples(source: Source, schema: Schema, *, need_target: bool, key: str) -> Iterator[Example]:
+    """The examples of a file or of rows, streamed.
+
+    Args:
+        source: a data file, or rows.
+        schema: how rows become examples.
+        need_target: whether a row without an answer is a mistake.
+        key: the task key to name where the source itself is at fault.
+    """
+    for index, (number, row) in enumerate(_numbered(source, key)):
+        where = {"file": source, "line": number} if isinstance(source, str | Path) else {"key": f"{key}[{index}]"}
+        yield schema.example(row, index, where, need_target=need_target)
+
+
+def _numbered(source: Source, key: str) -> NumberedRows:
+    if isinstance(source, str | Path):
+        yield from rows(Path(source))
+        return
+    for number, row in enumerate(source, start=1):
+        if not isinstance(row, Mapping):
+            raise DataError(f"row {number - 1} is a {type(row).__name__}, not a mapping", key=key)
+        yield number, dict(row)
+
+
+def fingerprint(source: Source) -> str:
+    """SHA-256 of the rows' bytes."""
+    if isinstance(source, str | Path):
+        try:
+            with Path(source).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", file=source) from error
+    digest = hashlib.sha256()
+    for row in source:
+        digest.update(orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""Answers on disk, by content: what was paid for once is never paid for again."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from icl_engine.errors import TaskError
+from icl_engine.types import Continuation, Generate, NextToken, Request, Response, Usage
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, body BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID"
+
+
+def content_key(identity: str, request: Request) -> str:
+    """SHA-256 (hex) of the endpoint, the whole prompt, its sampling and readout, and the sample's index.
+
+    An HTTP batch, `n`, retry settings and keys are not part of it; neither is whose question it was.
+
+    >>> a = Request("2 + 2 =", Generate())
+    >>> content_key("m", a) == content_key("m", Request("2 + 2 =", Generate(), role="probe"))
+    True
+    >>> content_key("m", a) == content_key("n", a)
+    False
+    """
+    prompt: Any = request.prompt
+    if not isinstance(prompt, str):
+        prompt = [[m.role, m.content] for m in prompt]
+    match request.readout:
+        case Generate(s, grammar, schema):
+            stop = list(s.stop)
+            readout: list[Any] = ["text", s.max_tokens, s.temperature, stop, s.seed, grammar, schema]
+        case NextToken(top):
+            readout = ["next", top]
+        case Continuation(text):
+            readout = ["continuation", text]
+    parts = [identity, prompt, readout, request.sample]
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def encode(response: Response) -> bytes:
+    """A response as JSON; floats survive exactly."""
+    u = response.usage
+    used = [u.prompt_tokens, u.cached_prompt_tokens, u.completion_tokens]
+    return orjson.dumps([response.text, response.tokens, response.finish, used])
+
+
+def decode(body: bytes) -> Response:
+    """The response that was encoded."""
+    text, tokens, finish, used = orjson.loads(body)
+    return Response(text, tuple((t, p) for t, p in tokens), finish, Usage(*used))
+
+
+class Cache:
+    """A SQLite file of answers, safe among processes and crashes (write-ahead log, one transaction an answer).
+
+    Args:
+        folder: where ``answers.sqlite3`` stands; made if missing.
+
+    Raises:
+        TaskError: the folder or the file cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "answers.sqlite3"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise TaskError(
+                f"the cache {self.path} cannot be used ({error}); set ICL_CACHE_DIR to another folder, or run with --no-cache"
+            ) from error
+
+    def get(self, key: str) -> Response | None:
+        """The answer kept under a key."""
+        row = self._db.execute("SELECT body FROM answers WHERE key = ?", (bytes.fromhex(key),)).fetchone()
+        return None if row is None else decode(row[0])
+
+    def put(self, key: str, response: Response) -> None:
+        """Keep an answer; it is on disk when this returns."""
+        row = (bytes.fromhex(key), encode(response), time.time())
+        self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", row)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

@@ -1,0 +1,175 @@
+"""The driver: runs a request generator against an endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from icl_engine.driver.cache import Cache, content_key
+from icl_engine.errors import EndpointError, RequestError
+from icl_engine.protocols import Endpoint, Steps
+from icl_engine.types import Exchange, Request, Response
+
+T = TypeVar("T")
+
+PROBES = 1024
+"""Answers to probes kept in memory: queries with the same demonstrations share them."""
+
+
+class Started(Generic[T]):
+    """A request generator at its first requests, so that queries can be ordered before they are sent."""
+
+    def __init__(self, steps: Steps[T]) -> None:
+        self._steps = steps
+        self._result: list[T] = []
+        self.first = self._advance(lambda: next(steps))
+
+    def send(self, responses: Sequence[Response]) -> Sequence[Request] | None:
+        """The next requests; None at the end."""
+        return self._advance(lambda: self._steps.send(responses))
+
+    def _advance(self, step: Callable[[], Sequence[Request]]) -> Sequence[Request] | None:
+        try:
+            return step()
+        except StopIteration as end:
+            self._result.append(end.value)
+            return None
+
+    def result(self) -> T:
+        """What the generator returned."""
+        return self._result[0]
+
+
+@dataclass
+class Counts:
+    """What this process sent: answers paid for, answers found in the cache, requests sent again."""
+
+    paid: int = 0
+    cached: int = 0
+    retries: int = 0
+
+
+class Driver:
+    """Sends what generators yield: at most `concurrency` at once, from the cache where it can, again where it may help.
+
+    Args:
+        endpoint: who answers.
+        cache: where answers are kept; None keeps none.
+        concurrency: the most requests in flight.
+        deadline: seconds after which a request is not tried again.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, cache: Cache | None = None, concurrency: int = 16, deadline: float = 120.0
+    ) -> None:
+        self.endpoint = endpoint
+        self._identity = endpoint.identity
+        self.cache = cache
+        self.concurrency = min(concurrency, endpoint.capabilities.concurrency or concurrency)
+        self.counts = Counts()
+        self._slots = asyncio.Semaphore(self.concurrency)
+        self._flying: dict[str, asyncio.Future[Response]] = {}
+        self._probes: dict[str, Response] = {}
+        self._checked: asyncio.Task[None] | None = None
+        self._backoff = wait_random_exponential(multiplier=0.25, max=20.0)
+        self._deadline = deadline
+
+    async def drive(self, steps: Steps[T]) -> tuple[T, tuple[Exchange, ...]]:
+        """Run a generator to its end; returns its result and every exchange it rests on, in the order asked.
+
+        Raises:
+            RequestError: a request got no answer; EndpointError: none would.
+        """
+        return await self.finish(Started(steps))
+
+    async def finish(self, started: Started[T]) -> tuple[T, tuple[Exchange, ...]]:
+        """`drive` for a generator that has been started."""
+        exchanges: list[Exchange] = []
+        batch = started.first
+        while batch is not None:
+            answered = await self._answer(batch)
+            exchanges += answered
+            batch = started.send([e.response for e in answered])
+        return started.result(), tuple(exchanges)
+
+    async def _answer(self, batch: Sequence[Request]) -> list[Exchange]:
+        if len(batch) == 1:
+            return [await self.ask(batch[0])]
+        return list(await asyncio.gather(*map(self.ask, batch)))
+
+    async def ask(self, request: Request) -> Exchange:
+        """One request's answer: from the cache, from a twin in flight, or from the endpoint."""
+        key = content_key(self._identity, request)
+        if request.role == "probe" and key in self._probes:
+            return Exchange(request, self._probes[key], key)
+        exchange = await self._find(key, request)
+        if request.role == "probe":
+            if len(self._probes) >= PROBES:
+                self._probes.clear()
+            self._probes[key] = exchange.response
+        return exchange
+
+    async def _find(self, key: str, request: Request) -> Exchange:
+        if self.cache is not None:
+            kept = self.cache.get(key)
+            if kept is not None:
+                self.counts.cached += 1
+                return Exchange(request, kept, key)
+        twin = self._flying.get(key)
+        if twin is not None:
+            return Exchange(request, await asyncio.shield(twin), key)
+        flight = self._flying[key] = asyncio.get_running_loop().create_future()
+        try:
+            response = await self._send(request)
+            if self.cache is not None:
+                self.cache.put(key, response)
+            flight.set_result(response)
+        except BaseException as error:
+            flight.set_exception(error if isinstance(error, Exception) else RequestError("cancelled"))
+            flight.exception()  # a twin may or may not be waiting: either way it has been seen
+            raise
+        finally:
+            del self._flying[key]
+        return Exchange(request, response, key)
+
+    async def _send(self, request: Request) -> Response:
+        async with self._slots:
+            await self._check()
+            tries = AsyncRetrying(
+                retry=retry_if_exception(lambda e: isinstance(e, RequestError) and e.retryable),
+                stop=stop_after_delay(self._deadline),
+                wait=self._wait,
+                reraise=True,
+            )
+            async for attempt in tries:
+                with attempt:
+                    self.counts.retries += attempt.retry_state.attempt_number > 1
+                    response = await self.endpoint.send(request)
+                    self.counts.paid += 1
+            return response
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds until the next try: what the provider asked for, else exponential with full jitter."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, RequestError) else None
+        return self._backoff(state) if asked is None else asked + 0.1 * self._backoff(state)
+
+    async def _check(self) -> None:
+        """Check the endpoint before its first request, once for all who wait."""
+        if self._checked is None:
+            self._checked = asyncio.ensure_future(self.endpoint.check())
+        try:
+            await asyncio.shield(self._checked)
+        except EndpointError:
+            self._checked = None if self._checked.done() else self._checked
+            raise
+
+    async def close(self) -> None:
+        """Close the endpoint and the cache."""
+        await self.endpoint.close()
+        if self.cache is not None:
+            self.cache.close()

@@ -1,0 +1,1 @@
+"""The run engine: a task over all its rows, into a run directory."""

@@ -1,0 +1,100 @@
+"""What a run writes of each example: a line of `predictions.jsonl`, and lines of `answers.jsonl`."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+from icl_engine.errors import RequestError
+from icl_engine.types import Example, Exchange, Prediction, Prompt, Reading, Usage
+
+Record = dict[str, Any]
+
+
+def line(record: Record) -> bytes:
+    """A record as one line of JSON."""
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=str)
+
+
+def prediction_record(x: Example, result: Prediction | RequestError) -> Record:
+    """The line of an example, before it is judged."""
+    record: Record = {"id": x.id, "inputs": dict(x.inputs)}
+    if isinstance(result, RequestError):
+        failed = {"prompt_sha256": None, "text": None, "prediction": None, "target": x.target, "correct": None}
+        return {**record, **failed, "scores": {}, "status": "failed", "distribution": None, "error": str(result)}
+    record["prompt_sha256"] = prompt_sha256(result.prompt)
+    record["text"] = result.text
+    record |= {"prediction": result.value, "target": x.target, "correct": None, "scores": {}}
+    record |= {"status": result.status, "distribution": result.distribution}
+    record["demonstrations"] = [d.example.id for d in result.demonstrations]
+    record["trace"] = list(result.reading.trace)
+    record["usage"] = usage_record(result.usage)
+    return record
+
+
+def reading_of(record: Record) -> Reading:
+    """The reading that a record keeps, for steps that are taken in a second pass."""
+    trace = tuple(record["trace"])
+    return Reading(record["text"], record["prediction"], record["distribution"], record["status"], trace)
+
+
+def with_reading(record: Record, reading: Reading) -> Record:
+    """The record after further steps."""
+    value = reading.value if reading.status == "ok" else None
+    new = {"prediction": value, "status": reading.status, "distribution": reading.distribution}
+    return {**record, **new, "trace": list(reading.trace)}
+
+
+def usage_record(usage: Usage) -> dict[str, int]:
+    """Tokens as first counted."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_prompt_tokens": usage.cached_prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+    }
+
+
+def answer_records(prediction: Prediction) -> list[Record]:
+    """One line for each question put to the model: its key, prompt, text, label log-probabilities and usage."""
+    groups = [list(g) for _, g in groupby(prediction.exchanges, key=lambda e: (e.request.role, e.request.prompt))]
+    records = []
+    for asked, exchanges in zip(prediction.asked, _per_question(prediction, groups), strict=True):
+        shown = asked.prompt.shown
+        form: Record = (
+            {"prompt": shown}
+            if isinstance(shown, str)
+            else {"messages": [{"role": m.role, "content": m.content} for m in shown]}
+        )
+        records.append(
+            {
+                "key": exchanges[0].key,
+                "id": prediction.example.id,
+                "role": asked.role,
+                **form,
+                "text": asked.text,
+                "logprobs": dict(asked.scores.logprobs) if asked.scores else None,
+                "bounded": list(asked.scores.bounded) if asked.scores else [],
+                "usage": usage_record(sum((e.response.usage for e in exchanges), Usage())),
+            }
+        )
+    return records
+
+
+def _per_question(prediction: Prediction, groups: list[list[Exchange]]) -> list[list[Exchange]]:
+    """The exchanges of each question. Two questions in a row about the same prompt share their exchanges."""
+    found, at = [], 0
+    for asked in prediction.asked:
+        while at < len(groups) - 1 and groups[at][0].request.prompt != asked.prompt.shown:
+            at += 1
+        found.append(groups[at])
+    return found
+
+
+def prompt_sha256(prompt: Prompt) -> str:
+    """SHA-256 of the prompt's bytes (of its messages as JSON, for chat)."""
+    shown = prompt.shown
+    raw = shown.encode() if isinstance(shown, str) else orjson.dumps([[m.role, m.content] for m in shown])
+    return hashlib.sha256(raw).hexdigest()

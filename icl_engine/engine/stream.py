@@ -1,0 +1,90 @@
+"""Rows through the driver as a stream: bounded memory, results in data order whatever order they arrive in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import islice
+from typing import Generic, TypeVar
+
+from icl_engine.driver.driver import Driver, Started
+from icl_engine.errors import RequestError
+from icl_engine.protocols import Steps
+from icl_engine.types import Exchange, Message
+
+X = TypeVar("X")
+T = TypeVar("T")
+
+WINDOW = 256
+"""Rows rendered ahead and ordered by prompt, so that equal prefixes travel together and a prefix cache serves them."""
+
+Outcome = tuple[X, T | RequestError, tuple[Exchange, ...]]
+
+
+class Stream(Generic[X, T]):
+    """Runs ``steps(x)`` for every x, at most `driver.concurrency` at once.
+
+    Args:
+        driver: who sends.
+        steps: the method.
+        stopping: asked before a new row is begun; true ends the stream after what is in flight.
+    """
+
+    def __init__(
+        self, driver: Driver, steps: Callable[[X], Steps[T]], stopping: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._driver, self._steps, self._stopping = driver, steps, stopping
+
+    async def over(self, rows: Iterator[X]) -> AsyncIterator[Outcome[X, T]]:
+        """(x, result or the reason there is none, exchanges) of each row, in the order of the rows.
+
+        A row without an answer does not end the stream; any other error does, once what is in flight has been kept.
+        """
+        numbered = enumerate(rows)
+        ready: deque[tuple[int, X, Started[T]]] = deque()
+        flying: set[asyncio.Task[tuple[int, Outcome[X, T]]]] = set()
+        done: dict[int, Outcome[X, T]] = {}
+        emitted = 0
+        try:
+            while True:
+                while len(flying) < self._driver.concurrency and not self._stopping():
+                    if not ready:
+                        # A straggler holds back its window: begin no third one, so that memory stays bounded.
+                        if len(done) > 2 * WINDOW:
+                            break
+                        ready.extend(self._window(numbered))
+                    if not ready:
+                        break
+                    flying.add(asyncio.ensure_future(self._one(*ready.popleft())))
+                if not flying:
+                    return
+                finished, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+                done.update(task.result() for task in finished)
+                while emitted in done:
+                    yield done.pop(emitted)
+                    emitted += 1
+        except Exception:
+            await asyncio.gather(*flying, return_exceptions=True)
+            raise
+        finally:
+            for task in flying:
+                task.cancel()
+
+    def _window(self, numbered: Iterator[tuple[int, X]]) -> list[tuple[int, X, Started[T]]]:
+        window = [(i, x, Started(self._steps(x))) for i, x in islice(numbered, WINDOW)]
+        return sorted(window, key=lambda row: _prefix(row[2]))
+
+    async def _one(self, index: int, x: X, started: Started[T]) -> tuple[int, Outcome[X, T]]:
+        try:
+            result, exchanges = await self._driver.finish(started)
+            return index, (x, result, exchanges)
+        except RequestError as error:
+            return index, (x, error, ())
+
+
+def _prefix(started: Started[T]) -> str:
+    if not started.first:
+        return ""
+    prompt: str | tuple[Message, ...] = started.first[0].prompt
+    return prompt if isinstance(prompt, str) else "\x1e".join(m.content for m in prompt)

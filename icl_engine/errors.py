@@ -1,0 +1,116 @@
+"""Every error this package raises on purpose.
+
+    IclError
+    ├── TaskError              a mistake in a task, template, data file or command (exit 2)
+    │   ├── DataError          a data file or one of its rows
+    │   ├── TemplateError      a template, or a row it cannot be rendered with
+    │   └── MissingExtraError  an optional dependency is not installed
+    ├── EndpointError          the model as a whole cannot be used: unreachable, wrong key, corrupt file (exit 2)
+    ├── RequestError           one request got no answer; `retryable` says whether asking again may help
+    └── InterruptedRunError    the user stopped the run; running it again goes on from there (exit 130)
+
+A mistake is told in one line: what, where (file, line, key), and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class IclError(Exception):
+    """Base of all errors raised on purpose by icl_engine."""
+
+
+class TaskError(IclError):
+    """A mistake the user can mend.
+
+    Args:
+        what: the mistake, and what to do about it.
+        file: the file it stands in.
+        line: its line, counted from 1.
+        key: the task key, as ``output[0].labels``.
+
+    >>> str(TaskError("unknown key 'lables'; did you mean 'labels'?", file="t.yaml", line=7, key="output[0]"))
+    "t.yaml:7: output[0]: unknown key 'lables'; did you mean 'labels'?"
+    """
+
+    def __init__(
+        self, what: str, *, file: str | Path | None = None, line: int | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.file = None if file is None else str(file)
+        self.line = line
+        self.key = key
+
+    def __str__(self) -> str:
+        place = self.file or ""
+        if place and self.line is not None:
+            place += f":{self.line}"
+        return ": ".join(part for part in (place, self.key, self.what) if part)
+
+
+class DataError(TaskError):
+    """A data file that cannot be read, or a row that does not fit the task."""
+
+
+class TemplateError(TaskError):
+    """A template that breaks the contract, or a row that it cannot be rendered with."""
+
+
+class MissingExtraError(TaskError):
+    """A component needs a package that is not installed."""
+
+    def __init__(self, component: str, package: str, extra: str) -> None:
+        super().__init__(f"{component} needs the package {package}; run: pip install 'icl-engine[{extra}]'")
+
+
+class EndpointError(IclError):
+    """The model as a whole cannot be used; no further request would be answered."""
+
+
+class RequestError(IclError):
+    """One request got no answer.
+
+    Args:
+        what: the provider's own words, bounded.
+        retryable: asking the same again may help (rate limit, 5xx, reset, unreadable body).
+        retry_after: seconds the provider asked to wait, if it did.
+    """
+
+    def __init__(self, what: str, *, retryable: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(what)
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class InterruptedRunError(IclError):
+    """The user interrupted a run; what was answered is kept."""
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where a valid name is near, else the list of valid names.
+
+    >>> did_you_mean("ballanced", ["k", "balanced"])
+    "; did you mean 'balanced'?"
+    >>> did_you_mean("q", ["k", "balanced"])
+    ' (valid: balanced, k)'
+    """
+    names = sorted(valid)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f" (valid: {', '.join(names)})" if names else ""
+
+
+def bounded(text: str, limit: int = 300) -> str:
+    """Foreign text made safe for one line of an error: control characters shown, length bounded.
+
+    >>> bounded("a\\nb" + "c" * 9, limit=6)
+    'a b…'
+    """
+    line = " ".join(text[: 4 * limit].split())
+    line = "".join(c if c.isprintable() else "\ufffd" for c in line)
+    return line if len(line) <= limit and len(text) <= limit else line[: max(0, limit - 3)] + "…"

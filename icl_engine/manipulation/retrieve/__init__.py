@@ -1,0 +1,1 @@
+"""Retrievers: which demonstrations to show for an example. One file each."""

@@ -1,0 +1,43 @@
+"""`fixed`: the demonstrations the user wrote, in the order they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from icl_engine.manipulation.retrieve.drawn import Drawn, DrawnOnce
+from icl_engine.protocols import Identity
+from icl_engine.types import Demonstration, Example
+
+
+class Fixed(DrawnOnce):
+    """The first `k` (default: all) of the demonstrations in `path` (a data file) or `items`, in order.
+
+    One that is the query itself, or its duplicate, is left out for that query.
+    """
+
+    use: Literal["fixed"] = "fixed"
+    path: str | None = None
+    items: tuple[Mapping[str, Any], ...] | None = None
+    k: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Fixed:
+        if (self.path is None) == (self.items is None):
+            raise ValueError("give either path (a data file) or items (a list of rows)")
+        return self
+
+    def fit(self, pool: Sequence[Example], identity: Identity, seed: int) -> Drawn:
+        """The demonstrations themselves. `pool` holds the rows of `path` or `items`."""
+        chosen = pool if self.k is None else pool[: self.k]
+        shown = tuple(Demonstration(x, why=f"fixed {i + 1}") for i, x in enumerate(chosen))
+        return Drawn(shown, tuple(identity(x) for x in chosen))
+
+    def select(self, state: Drawn, x: Example, identity: Identity) -> tuple[Demonstration, ...]:
+        """All of them but x."""
+        own = identity(x)
+        if own not in state.keys:
+            return state.shown
+        return tuple(d for d, key in zip(state.shown, state.keys, strict=True) if key != own)

@@ -1,0 +1,240 @@
+"""Templates: how an example, its answer and the instruction become text. The contract is in docs and `Template`.
+
+Here and nowhere else: Jinja, the answer mark, white space at the mark. Which demonstrations are shown, and how
+parts are joined, is `few_shot.py`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import Template as JinjaTemplate
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from icl_engine.errors import TemplateError, bounded, did_you_mean
+
+RESERVED = frozenset({"answer", "target", "instruction", "x"})
+
+# Private to the process, so that no data can contain them. Mixed case and non-ASCII: a filter that changes text breaks
+# the mark, which is then noticed as missing.
+_SALT = secrets.token_hex(8)
+_MARK = f"\ue000Answer{_SALT}\ue001"
+_NEWLINE = f"\ue000Line{_SALT}\ue001"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One example, cut at the answer mark.
+
+    Args:
+        before: the text up to the answer, with no white space at its end.
+        lead: the white space between `before` and the answer; it belongs to the answer.
+        after: what follows the answer (empty unless the template is a cloze or ends in spaces).
+    """
+
+    before: str
+    lead: str
+    after: str
+
+    @property
+    def cloze(self) -> bool:
+        """Whether something is said after the answer."""
+        return bool(self.after.strip())
+
+    def filled(self, answer: str) -> str:
+        """The example with its answer."""
+        return f"{self.before}{self.lead}{answer}{self.after}"
+
+
+class _AnswerMark:
+    """Stands for the answer while rendering: it can be printed and passed on, not looked into."""
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise TemplateError("'answer' may only be printed: a filter, test or operator on it cannot be filled later")
+
+    __str__ = __bool__ = __len__ = __iter__ = __getitem__ = __add__ = __radd__ = _refuse
+    __mod__ = __mul__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __format__ = _refuse
+    __eq__ = __ne__ = _refuse
+    __hash__ = object.__hash__
+
+
+def _finalize(value: Any) -> Any:
+    """What Jinja prints for a value: the answer's mark, and line breaks of data kept apart from the template's own."""
+    if isinstance(value, _AnswerMark):
+        return _MARK
+    return str(value).replace("\n", _NEWLINE)
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset()
+
+
+def _environment() -> _Environment:
+    return _Environment(undefined=StrictUndefined, finalize=_finalize, keep_trailing_newline=True, autoescape=False)
+
+
+_ENVIRONMENT = _environment()
+_EXPRESSIONS = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+
+
+class Template:
+    r"""A Jinja text with an ``instruction`` block, which may be missing, and an ``example`` block.
+
+    A text without any block is all example. The example is rendered with an opaque mark for ``{{ answer }}`` and cut
+    there, so that a demonstration and a query share every byte. Outer line breaks of a block are dropped, those of
+    data never. Rendering is sandboxed and strict; data is never evaluated as a template.
+
+    Args:
+        source: the Jinja text.
+        name: what to call it in errors.
+
+    Raises:
+        TemplateError: a syntax error, no answer mark, a filter or test on ``answer``, printed text outside the blocks.
+
+    >>> t = Template("{% block example %}Review: {{ text }}\nSentiment: {{ answer }}{% endblock %}")
+    >>> t.example({"text": "fine"})
+    Rendered(before='Review: fine\nSentiment:', lead=' ', after='')
+    """
+
+    def __init__(self, source: str, name: str = "<inline>") -> None:
+        self.source, self.name = source, name
+        tree = self._parse(source)
+        blocks = {b.name: b for b in tree.find_all(nodes.Block)}
+        self._check_blocks(tree, blocks)
+        shared = [n for n in tree.body if isinstance(n, nodes.Macro | nodes.Assign | nodes.AssignBlock)]
+        example = blocks["example"].body if blocks else tree.body
+        shared = shared if blocks else []
+        self._check_mark(example)
+        self._example = self._compile(shared, example)
+        self._instruction = self._compile(shared, blocks["instruction"].body) if "instruction" in blocks else None
+        body = nodes.Template([*shared, *example], lineno=1)
+        body.set_environment(_ENVIRONMENT)
+        self.variables = frozenset(meta.find_undeclared_variables(body)) - RESERVED - set(_ENVIRONMENT.globals)
+        self.whole_row = "x" in meta.find_undeclared_variables(body)
+        if "instruction" in meta.find_undeclared_variables(body):
+            raise self._error("'instruction' is printed in the instruction block, not in the example")
+
+    def _error(self, what: str, line: int | None = None) -> TemplateError:
+        return TemplateError(what, file=self.name, line=line)
+
+    def _parse(self, source: str) -> nodes.Template:
+        try:
+            return _ENVIRONMENT.parse(source)
+        except TemplateSyntaxError as error:
+            raise self._error(bounded(error.message or "syntax error"), error.lineno) from error
+
+    def _check_blocks(self, tree: nodes.Template, blocks: Mapping[str, nodes.Block]) -> None:
+        for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
+            raise self._error("a template stands alone: no extends, include or import", node.lineno)
+        if not blocks:
+            return
+        for name, block in blocks.items():
+            if name not in ("instruction", "example"):
+                raise self._error(
+                    f"unknown block {name!r}{did_you_mean(name, ['instruction', 'example'])}", block.lineno
+                )
+        if "example" not in blocks:
+            raise self._error("there is no example block; write {% block example %}…{{ answer }}{% endblock %}")
+        for node in tree.body:
+            if isinstance(node, nodes.Output) and not _blank(node):
+                raise self._error("text outside the blocks would never be printed; move it into a block", node.lineno)
+
+    def _check_mark(self, body: list[nodes.Node]) -> None:
+        holder = nodes.Template(body, lineno=1)
+        for node in holder.find_all((nodes.Filter, nodes.Test, nodes.Compare, nodes.Getattr, nodes.Getitem)):
+            inner = node.expr if isinstance(node, nodes.Compare) else node.node  # type: ignore[attr-defined]
+            if isinstance(inner, nodes.Name) and inner.name == "answer":
+                raise self._error("'answer' may only be printed: no filter, test or operator on it", node.lineno)
+        named = {n.name for n in holder.find_all(nodes.Name) if n.ctx == "load"}
+        if "target" in named:
+            raise self._error("'target' is reserved; print {{ answer }} (or {{ x.target }} for a field of that name)")
+        if "answer" not in named:
+            raise self._error("the example block has no answer mark; print {{ answer }} where the answer stands")
+
+    def _compile(self, shared: list[nodes.Node], body: list[nodes.Node]) -> JinjaTemplate:
+        tree = nodes.Template([*shared, *body], lineno=1)
+        tree.set_environment(_ENVIRONMENT)
+        try:
+            return _ENVIRONMENT.from_string(tree)
+        except TemplateSyntaxError as error:
+            raise self._error(bounded(error.message or "syntax error"), error.lineno) from error
+
+    def _render(self, template: JinjaTemplate, variables: Mapping[str, Any]) -> str:
+        try:
+            return template.render(variables).strip("\n").replace(_NEWLINE, "\n")
+        except TemplateError as error:
+            raise self._error(error.what) from error
+        except UndefinedError as error:
+            known = [k for k in variables.get("x", {}) if k not in RESERVED]
+            missing = str(error.message).split("'")[1] if "'" in str(error.message) else ""
+            raise self._error(f"{bounded(str(error))}{did_you_mean(missing, known)}") from error
+        except SecurityError as error:
+            raise self._error(f"not allowed in a template: {bounded(str(error))}") from error
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise self._error(f"cannot be rendered: {bounded(str(error))}") from error
+
+    def example(self, inputs: Mapping[str, Any]) -> Rendered:
+        """Render one example's inputs, cut at the answer mark.
+
+        Raises:
+            TemplateError: an undefined variable, or a mark that is not printed exactly once.
+        """
+        named = {k: v for k, v in inputs.items() if k not in RESERVED}
+        text = self._render(self._example, {**named, "x": inputs, "answer": _AnswerMark()})
+        before, mark, after = text.partition(_MARK)
+        if not mark or _MARK in after:
+            count = text.count(_MARK)
+            raise self._error(f"the answer mark must be printed exactly once; here it is printed {count} times")
+        stem = before.rstrip()
+        return Rendered(stem, before[len(stem) :], after)
+
+    def instruction(self, instruction: str) -> str:
+        """The prompt's first part for a plain-text instruction (which is never a template).
+
+        Raises:
+            TemplateError: an instruction is given and the instruction block does not print it.
+        """
+        if self._instruction is None:
+            return instruction
+        text = self._render(self._instruction, {"instruction": instruction})
+        if instruction and text == self._render(self._instruction, {"instruction": instruction + "."}):
+            raise self._error("input.instruction is given, but the instruction block does not print {{ instruction }}")
+        return text
+
+
+def _blank(output: nodes.Output) -> bool:
+    return all(isinstance(n, nodes.TemplateData) and not n.data.strip() for n in output.nodes)
+
+
+class AnswerExpression:
+    """`input.answer`: what stands at the answer mark of a demonstration, as a Jinja text.
+
+    Its variables are the demonstration's fields and ``answer_text``, the target as O writes it.
+
+    >>> show = AnswerExpression("{{ rationale }} So the answer is {{ answer_text }}.")
+    >>> show({"rationale": "2 + 2 = 4."}, "4")
+    '2 + 2 = 4. So the answer is 4.'
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        try:
+            self._template = _EXPRESSIONS.from_string(source)
+        except TemplateSyntaxError as error:
+            raise TemplateError(bounded(error.message or "syntax error"), key="input.answer") from error
+
+    def __call__(self, inputs: Mapping[str, Any], answer_text: str) -> str:
+        try:
+            return self._template.render({**inputs, "x": inputs, "answer_text": answer_text})
+        except UndefinedError as error:
+            raise TemplateError(
+                f"{bounded(str(error))} (a demonstration has: {', '.join(sorted(map(str, inputs)))}, answer_text)",
+                key="input.answer",
+            ) from error
+        except (SecurityError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise TemplateError(f"cannot be rendered: {bounded(str(error))}", key="input.answer") from error

@@ -1,0 +1,1 @@
+"""How a run is judged: one file a metric, each with a 95% interval."""

@@ -1,0 +1,71 @@
+"""`fake`: a model without weights, for tests and for trying a task file out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from icl_engine.models.base import Provider
+from icl_engine.types import Capabilities, Continuation, Generate, NextToken, Request, Response, Usage
+
+
+class Fake(Provider):
+    """Answers by a fixed function of the prompt's bytes: the same prompt always gets the same answer.
+
+    Args:
+        answers: what it may say; the prompt's hash weighs them.
+        name: shown in summaries.
+    """
+
+    use: Literal["fake"] = "fake"
+    name: str = "fake"
+    answers: tuple[str, ...] = ("positive", "negative")
+
+    @property
+    def title(self) -> str:
+        """Its name."""
+        return self.name
+
+    def connect(self) -> FakeEndpoint:
+        """An endpoint in this process."""
+        return FakeEndpoint(self.name, self.answers)
+
+
+class FakeEndpoint:
+    """See `Fake`."""
+
+    capabilities = Capabilities(text=True, chat=True, top_logprobs=1000, continuation=True)
+
+    def __init__(self, name: str, answers: Sequence[str]) -> None:
+        self.identity = f"fake:{name}:{'|'.join(answers)}"
+        self._answers = answers
+
+    async def check(self) -> None:
+        """Always there."""
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+    async def send(self, request: Request) -> Response:
+        """The answers weighed by the prompt's hash."""
+        prompt = request.prompt if isinstance(request.prompt, str) else "\n".join(m.content for m in request.prompt)
+        weights = self._weights(f"{prompt}#{request.sample}")
+        usage = Usage(prompt_tokens=len(prompt.split()), completion_tokens=1)
+        lead = " " if isinstance(request.prompt, str) else ""
+        match request.readout:
+            case NextToken(top):
+                tokens = sorted(((f"{lead}{a}", p) for a, p in weights.items()), key=lambda t: -t[1])[:top]
+                return Response(tokens[0][0], tuple(tokens), "length", usage)
+            case Continuation(text):
+                logprob = weights.get(text.strip(), -20.0)
+                return Response(text, ((text, logprob),), "length", usage)
+            case Generate():
+                return Response(f"{lead}{max(weights, key=weights.__getitem__)}", (), "stop", usage)
+
+    def _weights(self, prompt: str) -> dict[str, float]:
+        digest = hashlib.blake2b(prompt.encode(), digest_size=64).digest()
+        raw = {a: digest[i % 64] / 64 for i, a in enumerate(self._answers)}
+        total = math.log(sum(math.exp(v) for v in raw.values()))
+        return {a: v - total for a, v in raw.items()}

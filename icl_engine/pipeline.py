@@ -1,0 +1,281 @@
+"""The composition: ŷ = O ∘ f ∘ I(x). `steps` is the whole method; the rest opens, drives and closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import orjson
+
+from icl_engine.alignment.chain import Chain, kinds
+from icl_engine.driver.cache import Cache
+from icl_engine.driver.driver import Driver
+from icl_engine.driver.loop import BackgroundLoop
+from icl_engine.errors import IclError, RequestError, TaskError
+from icl_engine.manipulation.few_shot import FewShot
+from icl_engine.models.ladder import label_scores
+from icl_engine.protocols import Batched, Model, Probing, Steps
+from icl_engine.taxonomy import Cell, cell
+from icl_engine.types import (
+    Asked,
+    Capabilities,
+    Example,
+    Generate,
+    Need,
+    Prediction,
+    Prompt,
+    Request,
+    Role,
+)
+
+T = TypeVar("T")
+Inputs = Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class Pipeline:
+    """ŷ = O ∘ f ∘ I(x), for one task and one frozen model.
+
+    Args:
+        manipulator: I, with its retriever fitted.
+        model: f, as the user named it.
+        chain: O.
+        states: what O's batch steps learned, by their place (a saved program has them).
+        unlabelled: rows of the train split, for a batch step that has learned nothing yet.
+        seed: of every draw.
+        concurrency: the most requests in flight.
+        cache_folder: where answers are kept; None keeps none.
+        source: the resolved task, for `save`; it holds no secret.
+        prepare: how a row given to `predict` becomes template variables (renamed fields).
+
+    Use it in a ``with`` block, or let it close itself at exit.
+    """
+
+    manipulator: FewShot
+    model: Model
+    chain: Chain
+    states: dict[int, Any] = field(default_factory=dict)
+    unlabelled: Sequence[Example] = ()
+    seed: int = 0
+    concurrency: int = 16
+    cache_folder: Path | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[[Inputs], Inputs] = dict
+
+    def __post_init__(self) -> None:
+        self._endpoint = self.model.connect()
+        self._chat = self.model.api == "chat"
+        self._needs: dict[bool, Need] = {}
+        self._loop: BackgroundLoop | None = None
+        self._driver: Driver | None = None
+        self._fitting: asyncio.Lock | None = None
+
+    # -- the method: generators that know nothing of networks
+
+    def steps(self, x: Example, states: Mapping[int, Any]) -> Steps[Prediction]:
+        """I, then f, then O as far as `states` allows: a batch step that has learned nothing yet stops it."""
+        prompt = yield from self.manipulator.prompt(x, self._chat)
+        asked = yield from self._ask(prompt, "main")
+        reading, at = self.chain.begin(self.need(prompt), asked.text, asked.scores)
+        questions = [asked]
+        while at < self.chain.reach(states):
+            step, known = self.chain.steps[at], states
+            if isinstance(step, Probing) and reading.distribution is not None:
+                probed = yield from self._probe(step, x, prompt)
+                questions += probed
+                known = {**states, at: step.fit_probes(self._distributions(probed, at))}
+            reading, at = self.chain.advance(reading, at, known, end=at + 1)
+        return Prediction(x, reading, tuple(questions))
+
+    def _ask(self, prompt: Prompt, role: Role) -> Steps[Asked]:
+        """f: text or label scores, as O needs."""
+        need = self.need(prompt)
+        if need.kind == "scores":
+            scores = yield from label_scores(prompt, need, self.capabilities, role=role)
+            return Asked(role, prompt, scores.text, scores)
+        (answer,) = yield [Request(prompt.shown, Generate(self.model.sampling()), role=role)]
+        return Asked(role, prompt, answer.text, None)
+
+    def _probe(self, step: Probing, x: Example, prompt: Prompt) -> Steps[list[Asked]]:
+        """The answers to content-free inputs, shown with the query's demonstrations.
+
+        Each query asks; the driver remembers probes, so each demonstration set is paid for once.
+        """
+        asked = []
+        for probe in step.probes(x):
+            asked.append((yield from self._ask(self.manipulator.render(probe, prompt.demonstrations, self._chat), "probe")))
+        return asked
+
+    def _distributions(self, asked: Sequence[Asked], before: int) -> list[Mapping[str, float]]:
+        """The label distributions of answers as they stand before a step."""
+        found = []
+        for a in asked:
+            reading, at = self.chain.begin(self.need(a.prompt), a.text, a.scores)
+            reading, _ = self.chain.advance(reading, at, {}, end=before)
+            if reading.distribution is not None:
+                found.append(reading.distribution)
+        if not found:
+            raise RequestError("no label was given any probability for the content-free inputs")
+        return found
+
+    # -- what fits with what
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the endpoint can give."""
+        return self._endpoint.capabilities
+
+    def need(self, prompt: Prompt) -> Need:
+        """What O asks of f: decided from the chain, the model and the template.
+
+        Raises:
+            TaskError: they do not fit together.
+        """
+        cloze = bool(prompt.after.strip())
+        if cloze not in self._needs:
+            rationale = self.manipulator.rationale
+            self._needs[cloze] = self.chain.need(self.capabilities, rationale=rationale, cloze=cloze)
+        return self._needs[cloze]
+
+    def check(self, x: Example) -> Prompt:
+        """Render x and see that template, model and O fit together; asks nothing of the model.
+
+        Raises:
+            TaskError: they do not.
+        """
+        prompt = self.manipulator.render(x, self.manipulator.select(x), self._chat)
+        self.need(prompt)
+        return prompt
+
+    @property
+    def taxonomy(self) -> Cell:
+        """The pipeline's cell in the survey's taxonomy."""
+        return cell(kinds(self.chain.steps))
+
+    # -- use
+
+    def predict(self, inputs: Inputs) -> Prediction:
+        """The prediction for one example's template variables.
+
+        Raises:
+            RequestError, EndpointError: there is no answer. An unreadable answer has status ``unparsed`` instead.
+        """
+        return self._call(self._predict(inputs))
+
+    async def apredict(self, inputs: Inputs) -> Prediction:
+        """`predict` for async code."""
+        return await self._open().join(self._predict(inputs))
+
+    def batch(self, rows: Iterable[Inputs], errors: Literal["raise", "return"] = "raise") -> list[Any]:
+        """Predictions in the order of the rows; with ``errors="return"`` an error stands in its row's place."""
+        return self._call(self._batch(list(rows), errors))
+
+    async def abatch(self, rows: Iterable[Inputs], errors: Literal["raise", "return"] = "raise") -> list[Any]:
+        """`batch` for async code."""
+        return await self._open().join(self._batch(list(rows), errors))
+
+    async def _batch(self, rows: list[Inputs], errors: Literal["raise", "return"]) -> list[Any]:
+        results = await asyncio.gather(*map(self._predict, rows), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and (errors == "raise" or not isinstance(result, IclError)):
+                raise result
+        return results
+
+    async def _predict(self, inputs: Inputs) -> Prediction:
+        x = Example("input", self.prepare(inputs))
+        states = await self.fitted()
+        prediction, exchanges = await self.driver.drive(self.steps(x, states))
+        return replace(prediction, exchanges=exchanges)
+
+    async def fitted(self) -> Mapping[int, Any]:
+        """The states of O's batch steps; where one is missing, it learns from unlabelled train rows, once.
+
+        Raises:
+            TaskError: there is no train split to learn from.
+        """
+        if self._fitting is None:
+            self._fitting = asyncio.Lock()
+        async with self._fitting:
+            for at, step in enumerate(self.chain.steps):
+                if isinstance(step, Batched) and at not in self.states:
+                    self.states[at] = await self._fit_batch(at, step)
+        return self.states
+
+    async def _fit_batch(self, at: int, step: Batched) -> Any:
+        if not self.unlabelled:
+            name = self.chain.steps[at].use
+            raise TaskError(
+                f"{name} needs a batch: use `icl run`, give data.train, or load a program saved after a run",
+                key=f"output[{at}]",
+            )
+        rows = min(getattr(step, "inputs", 128), len(self.unlabelled))
+        sample = random.Random(self.seed).sample(self.unlabelled, rows)
+        found = await asyncio.gather(*(self.driver.drive(self.steps(x, self.states)) for x in sample))
+        gathered = step.start()
+        for prediction, _ in found:
+            if prediction.distribution is not None:
+                gathered = step.gather(gathered, prediction.distribution)
+        return step.finish(gathered)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a frozen program: the resolved task, templates inlined, what was fitted, the demonstrations; no secret.
+
+        `icl.load` reads it back, and the command line takes it wherever it takes a task.
+        """
+        self._call(self.fitted())
+        retriever = self.manipulator.retriever
+        program = {
+            "program": 1,
+            "task": self.source,
+            "demonstrations": None if retriever is None else retriever.dump(self.manipulator.state),
+            "states": {str(at): state for at, state in self.states.items()},
+        }
+        path = Path(path)
+        path.write_bytes(orjson.dumps(program, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        return path
+
+    # -- open and close
+
+    @property
+    def driver(self) -> Driver:
+        """The driver; made in the background loop at first use."""
+        if self._driver is None:
+            cache = None if self.cache_folder is None else Cache(self.cache_folder)
+            self._driver = Driver(self._endpoint, cache, self.concurrency)
+        return self._driver
+
+    def _open(self) -> BackgroundLoop:
+        if self._loop is None:
+            self._loop = BackgroundLoop()
+            weakref.finalize(self, BackgroundLoop.close, self._loop)
+        return self._loop
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._open().call(work)
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine on the pipeline's own loop."""
+        return self._open().submit(work)
+
+    def close(self) -> None:
+        """Close connections, free the weights; safe to call twice."""
+        if self._loop is not None:
+            if self._driver is not None:
+                self._loop.call(self._driver.close())
+            self._loop.close()
+        self._loop = self._driver = None
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+

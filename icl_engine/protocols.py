@@ -1,0 +1,219 @@
+"""The contracts between the rooms. What a user names in a task file is a `Component`; the rest is behaviour.
+
+Whoever needs the model *yields requests*: a `Steps[T]` generator knows nothing of networks, and one driver
+(`icl_engine.driver`) sends, caches, retries and counts for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from icl_engine.types import (
+    Capabilities,
+    Demonstration,
+    Example,
+    LabelScores,
+    Need,
+    Prompt,
+    Reading,
+    Request,
+    Response,
+    Sampling,
+    Score,
+)
+
+T = TypeVar("T")
+
+Steps = Generator[Sequence[Request], Sequence[Response], T]
+"""A computation that yields batches of requests, is sent their responses, and returns a T."""
+
+Identity = Callable[[Example], str]
+"""What makes two examples duplicates: equal strings."""
+
+
+class Component(BaseModel):
+    """A part of a pipeline as the user wrote it: its fields are its YAML keys, nothing else is accepted.
+
+    What it learns (`fit`) is returned as plain data and passed back in; nothing is mutated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    use: str
+
+
+class Retriever(Component):
+    """I's first half: which demonstrations to show for an example."""
+
+    def fit(self, pool: Sequence[Example], identity: Identity, seed: int) -> Any:
+        """State for `select`, as plain data, from the solved examples of the pool."""
+        raise NotImplementedError
+
+    def select(self, state: Any, x: Example, identity: Identity) -> tuple[Demonstration, ...]:
+        """The demonstrations for x, in the order they are shown; never x itself nor its duplicate."""
+        raise NotImplementedError
+
+    def dump(self, state: Any) -> Any:
+        """The state as JSON, for a saved program."""
+        raise NotImplementedError
+
+    def restore(self, saved: Any, identity: Identity) -> Any:
+        """The state that `dump` saved."""
+        raise NotImplementedError
+
+
+class InputManipulator(Protocol):
+    """I: an example becomes a prompt. It may ask the model on the way (a generator)."""
+
+    def prompt(self, x: Example, chat: bool) -> Steps[Prompt]:
+        """Select demonstrations for x and render."""
+        ...
+
+    def render(self, x: Example, demonstrations: tuple[Demonstration, ...], chat: bool) -> Prompt:
+        """Render x after the given demonstrations."""
+        ...
+
+
+class Endpoint(Protocol):
+    """An opened model: the only thing that talks to a network or holds weights."""
+
+    identity: str
+    capabilities: Capabilities
+
+    async def check(self) -> None:
+        """Raise `EndpointError` if the endpoint cannot be used; costs nothing, called before the first request."""
+        ...
+
+    async def send(self, request: Request) -> Response:
+        """Answer one request, or raise `RequestError` (this one) or `EndpointError` (all)."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and memory."""
+        ...
+
+
+class Model(Component):
+    """f as the user named it; `connect` gives the endpoint that answers."""
+
+    max_tokens: int
+    temperature: float
+    stop: tuple[str, ...]
+    seed: int | None
+    api: Literal["completions", "chat"]
+
+    @property
+    def title(self) -> str:
+        """The name shown in summaries."""
+        raise NotImplementedError
+
+    def sampling(self) -> Sampling:
+        """How text is generated when O asks for text."""
+        return Sampling(self.max_tokens, self.temperature, self.stop, self.seed)
+
+    def connect(self) -> Endpoint:
+        """Open the endpoint. Cheap and offline: weights and connections come with the first `check`."""
+        raise NotImplementedError
+
+
+Kind = Literal["identity", "structural", "statistical", "linear"]
+
+
+class Aligner(Component):
+    """One step of O: a `Reading` becomes a `Reading`."""
+
+    kind: ClassVar[Kind]
+
+    def apply(self, reading: Reading, state: Any = None) -> Reading:
+        """Take one step. An answer that cannot be read becomes status ``unparsed``, never an exception."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A step that turns text or scores into a value, and knows how the value is written.
+
+    Law: ``read(write(y)) == canon(y)`` for every target y it accepts.
+    """
+
+    def write(self, target: Any) -> str:
+        """What a demonstration shows for the target."""
+        ...
+
+    def canon(self, value: Any) -> Any:
+        """What predictions and targets are compared as. Raises ValueError for a target it cannot express."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A step that can read label scores instead of text."""
+
+    def need(self) -> Need:
+        """The labels, their words, and how they are scored."""
+        ...
+
+    def from_scores(self, scores: LabelScores) -> Reading:
+        """The reading that the scores give."""
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A distribution step that asks the model about content-free inputs, once per demonstration set."""
+
+    def probes(self, x: Example) -> tuple[Example, ...]:
+        """The content-free examples to ask in x's place."""
+        ...
+
+    def fit_probes(self, distributions: Sequence[Mapping[str, float]]) -> Any:
+        """State for `apply`, from the probes' label distributions."""
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A distribution step that learns from the unlabelled distributions of many examples.
+
+    `start` gives an accumulator's first value, `gather` folds one distribution in, `finish` makes the state;
+    so a run of any length needs the memory of one row.
+    """
+
+    def start(self) -> Any: ...
+    def gather(self, gathered: Any, distribution: Mapping[str, float]) -> Any: ...
+    def finish(self, gathered: Any) -> Any: ...
+
+
+class Tally(Protocol):
+    """A metric's running sum over a run."""
+
+    def add(self, prediction: Any, target: Any) -> float | None:
+        """Count one example (prediction None: unreadable). Returns its own score, None where only sets have one."""
+        ...
+
+    def score(self) -> Score:
+        """The metric so far."""
+        ...
+
+
+class Metric(Component):
+    """How a run is judged."""
+
+    graded: ClassVar[bool] = False
+    """Whether an example's score is a degree rather than right or wrong."""
+
+    def tally(self, seed: int = 0) -> Tally:
+        """An empty running sum."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A component with what it learned: the state is plain data that can be saved."""
+
+    spec: Component
+    state: Any = None

@@ -1,0 +1,77 @@
+"""Name -> class, as strings, so that listing what exists imports nothing.
+
+To add a retriever (a model, an aligner, a metric): one file in its room and one line here. Packages of
+others add theirs through entry points of the group ``icl_engine.<kind>``, for example
+
+    [project.entry-points."icl_engine.retriever"]
+    nearest_title = "my_package:NearestTitle"
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal, get_args
+
+from icl_engine.errors import TaskError, did_you_mean
+
+Kind = Literal["retriever", "model", "aligner", "metric"]
+
+TABLES: dict[Kind, dict[str, str]] = {
+    "retriever": {
+        "fixed": "icl_engine.manipulation.retrieve.fixed:Fixed",
+        "random": "icl_engine.manipulation.retrieve.random:Random",
+    },
+    "model": {
+        "embedded": "icl_engine.models.embedded:Embedded",
+        "fake": "icl_engine.models.fake:Fake",
+        "replay": "icl_engine.models.replay:Replay",
+        "vllm": "icl_engine.models.vllm:Vllm",
+    },
+    "aligner": {
+        "batch_calibration": "icl_engine.alignment.statistical.batch_calibration:BatchCalibration",
+        "contextual_calibration": "icl_engine.alignment.statistical.contextual_calibration:ContextualCalibration",
+        "identity": "icl_engine.alignment.identity:Identity",
+        "regex": "icl_engine.alignment.structural.regex:Regex",
+        "verbalizer": "icl_engine.alignment.structural.verbalizer:Verbalizer",
+    },
+    "metric": {
+        "accuracy": "icl_engine.metrics.accuracy:Accuracy",
+        "exact_match": "icl_engine.metrics.accuracy:ExactMatch",
+        "macro_f1": "icl_engine.metrics.f1:MacroF1",
+    },
+}
+
+
+@cache
+def names(kind: Kind) -> dict[str, str]:
+    """Every known name of a kind with its ``module:Class``, third parties' included; our own names win.
+
+    >>> sorted(names("metric"))[:2]
+    ['accuracy', 'exact_match']
+    """
+    foreign = {e.name: e.value for e in entry_points(group=f"icl_engine.{kind}")}
+    return {**foreign, **TABLES[kind]}
+
+
+@cache
+def resolve(kind: Kind, name: str) -> type[Any]:
+    """The class registered under a name.
+
+    Raises:
+        TaskError: no such name; the nearest valid one is named.
+
+    >>> resolve("aligner", "identity").__name__
+    'Identity'
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"unknown kind {kind!r}")
+    table = names(kind)
+    if name not in table:
+        raise TaskError(f"unknown {kind} {name!r}{did_you_mean(name, table)}")
+    module, _, attribute = table[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    if not isinstance(found, type):
+        raise TaskError(f"{kind} {name!r}: {table[name]} is not a class")
+    return found

@@ -1,0 +1,36 @@
+"""The few functions applications call: `load`, `run`, `arun`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from icl_engine.config.load import TaskLike, build, load_task
+from icl_engine.pipeline import Pipeline
+from icl_engine.engine.run import RunResult, run
+
+
+def load(
+    task: TaskLike, *, model: str | Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+) -> Pipeline:
+    """The pipeline of a task file, a saved program, a shipped task's name, or a mapping.
+
+    Args:
+        task: what to load.
+        model: stands in for the task's model.
+        settings: task paths and values, as ``--set`` takes them.
+
+    Raises:
+        TaskError: the first mistake in the task.
+
+    >>> with load("sentiment", model={"use": "fake"}) as pipeline:
+    ...     pipeline.predict({"text": "a gripping, funny film"}).value in ("positive", "negative")
+    True
+    """
+    return build(load_task(task, model=model, settings=settings))
+
+
+async def arun(task: TaskLike, **options: Any) -> RunResult:
+    """`run` for async code; takes the same options."""
+    return await asyncio.to_thread(lambda: run(task, **options))
