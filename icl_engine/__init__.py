@@ -1,6 +1,7 @@
 """icl-engine: the most out of a frozen language model, ŷ = O ∘ f ∘ I(x).
 
-I (`manipulation/`) makes the prompt, f (`models/`) answers, O (`alignment/`) reads the answer; `pipeline.py` composes them.
+I (`manipulation/`) makes the prompt, f (`models/`) answers, O (`alignment/`) reads the answer; `pipeline.py` composes
+them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from icl_engine.engine.run import RunResult, run
     from icl_engine.errors import (
         DataError,
         EndpointError,
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
         TemplateError,
     )
     from icl_engine.pipeline import Pipeline
-    from icl_engine.engine.run import RunResult, run
     from icl_engine.sdk import arun, load
     from icl_engine.types import Demonstration, Example, Prediction, Score
 

@@ -106,9 +106,9 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 
 def bounded(text: str, limit: int = 300) -> str:
-    """Foreign text made safe for one line of an error: control characters shown, length bounded.
+    r"""Foreign text made safe for one line of an error: control characters shown, length bounded.
 
-    >>> bounded("a\\nb" + "c" * 9, limit=6)
+    >>> bounded("a\nb" + "c" * 9, limit=6)
     'a b…'
     """
     line = " ".join(text[: 4 * limit].split())

@@ -110,7 +110,9 @@ class Pipeline:
         """
         asked = []
         for probe in step.probes(x):
-            asked.append((yield from self._ask(self.manipulator.render(probe, prompt.demonstrations, self._chat), "probe")))
+            shown = self.manipulator.render(probe, prompt.demonstrations, self._chat)
+            answer = yield from self._ask(shown, "probe")
+            asked.append(answer)
         return asked
 
     def _distributions(self, asked: Sequence[Asked], before: int) -> list[Mapping[str, float]]:
@@ -278,4 +280,3 @@ class Pipeline:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-

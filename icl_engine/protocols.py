@@ -81,8 +81,15 @@ class InputManipulator(Protocol):
 class Endpoint(Protocol):
     """An opened model: the only thing that talks to a network or holds weights."""
 
-    identity: str
-    capabilities: Capabilities
+    @property
+    def identity(self) -> str:
+        """What answers depend on beside the request: part of the cache's key."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can give."""
+        ...
 
     async def check(self) -> None:
         """Raise `EndpointError` if the endpoint cannot be used; costs nothing, called before the first request."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from icl_engine.config.load import TaskLike, build, load_task
-from icl_engine.pipeline import Pipeline
 from icl_engine.engine.run import RunResult, run
+from icl_engine.pipeline import Pipeline
 
 
 def load(

@@ -103,7 +103,9 @@ class Chain:
 
     def reach(self, states: Mapping[int, Any]) -> int:
         """How many steps can be taken: all, or those before a batch step that has learned nothing yet."""
-        return next((i for i, s in enumerate(self.steps) if isinstance(s, Batched) and i not in states), len(self.steps))
+        return next(
+            (i for i, s in enumerate(self.steps) if isinstance(s, Batched) and i not in states), len(self.steps)
+        )
 
     def advance(self, reading: Reading, at: int, states: Mapping[int, Any], end: int) -> tuple[Reading, int]:
         """Take the steps from `at` to before `end`. An unparsed reading goes through unchanged."""

@@ -11,11 +11,11 @@ from icl_engine.types import Reading
 
 
 class Identity(Aligner):
-    """ŷ = the text, without outer white space unless `strip` is false.
+    r"""ŷ = the text, without outer white space unless `strip` is false.
 
     Identity alignment of the survey (arXiv 2506.04650): the model's own output space is the task's.
 
-    >>> Identity().apply(Reading(text=" Paris\\n")).value
+    >>> Identity().apply(Reading(text=" Paris\n")).value
     'Paris'
     """
 

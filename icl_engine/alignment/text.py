@@ -16,9 +16,9 @@ def text_of(value: Any) -> str:
 
 
 def canon_text(value: Any) -> str:
-    """What free-text answers are compared as: their text without outer white space.
+    r"""What free-text answers are compared as: their text without outer white space.
 
-    >>> canon_text(" 12 \\n") == canon_text(12)
+    >>> canon_text(" 12 \n") == canon_text(12)
     True
     """
     return text_of(value).strip()

@@ -164,8 +164,10 @@ def _set(tree: Any, at: At, new: Any, path: str) -> Any:
         return new
     head, rest = at[0], at[1:]
     if isinstance(tree, list):
-        if not isinstance(head, int) or head >= len(tree):
-            raise TaskError(f"the list there has items 0 to {len(tree) - 1}, not {head!r}", key=f"--set {path}")
+        if not isinstance(head, int) or head > len(tree):
+            raise TaskError(f"the list there has {len(tree)} items, counted from 0; not {head!r}", key=f"--set {path}")
+        if head == len(tree):
+            return [*tree, _set(None, rest, new, path)]
         return [_set(item, rest, new, path) if i == head else item for i, item in enumerate(tree)]
     if tree is None or isinstance(tree, Mapping):
         inside = dict(tree or {})

@@ -79,8 +79,7 @@ class Loaded:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of all that decides the predictions: the task without concurrency, limit and caps; the template;
-        the data's bytes."""
+        """16 hex digits of what decides the predictions: task (without concurrency, limit, caps), template, data."""
         task = {**self.resolved, "input": {**self.resolved["input"], "template": self.template.source}}
         task["run"] = {"seed": self.task.run.seed}
         task["data"] = {k: v for k, v in task["data"].items() if k not in ("train", "test")}
@@ -124,7 +123,9 @@ def _document(task: TaskLike) -> tuple[Document, Mapping[str, Any] | None]:
     if not path.exists() and path.suffix == "" and len(path.parts) == 1:
         known = {p.stem: p for p in shipped("tasks").glob("*.yaml")}
         if str(task) not in known:
-            raise TaskError(f"no task file, and no shipped task of that name{did_you_mean(str(task), known)}", file=path)
+            raise TaskError(
+                f"no task file, and no shipped task of that name{did_you_mean(str(task), known)}", file=path
+            )
         path = known[str(task)]
     if path.is_dir():
         raise TaskError("is a folder, not a task file", file=path)
@@ -236,7 +237,8 @@ def _solved(loaded: Loaded, chain: Chain) -> list[Example]:
     retriever = loaded.task.input.demonstrations
     rows, path = getattr(retriever, "items", None), getattr(retriever, "path", None)
     if rows is not None or path is not None:
-        source, key = (path if path is not None else rows), "input.demonstrations"
+        key = "input.demonstrations"
+        source: Any = path if path is not None else rows
         pool = list(examples(source, loaded.schema, need_target=True, key=key))
     elif loaded.task.data.train is None:
         raise loaded.document.error("demonstrations need a pool; give data.train", ("input", "demonstrations"))

@@ -124,9 +124,9 @@ class Input(Section):
 
     template: str | Inline
     instruction: str = ""
-    demonstrations: Annotated[
-        SerializeAsAny[Retriever] | None, BeforeValidator(_component("retriever", ("path",)))
-    ] = None
+    demonstrations: Annotated[SerializeAsAny[Retriever] | None, BeforeValidator(_component("retriever", ("path",)))] = (
+        None
+    )
     separator: str = "\n\n"
     chat: Literal["turns", "single"] = "turns"
     answer: str | None = None
@@ -182,7 +182,9 @@ def _order(document: Document, loc: At) -> int:
 
 def _written(loc: Sequence[int | str]) -> At:
     """A pydantic location without the parts that name a type of a union."""
-    return tuple(part for part in loc if part not in ("str", "Inline", "[key]") and not str(part).startswith("function-"))
+    return tuple(
+        part for part in loc if part not in ("str", "Inline", "[key]") and not str(part).startswith("function-")
+    )
 
 
 def _told(document: Document, tree: Mapping[str, Any], error: Any) -> TaskError:
@@ -208,11 +210,20 @@ def _valid_keys(tree: Mapping[str, Any], at: At) -> list[str]:
     """The keys that the section or component at a path takes."""
     node: Any = tree
     for part in at:
-        node = node[part] if isinstance(node, Mapping | list | tuple) else None
+        if isinstance(node, Mapping):
+            node = node.get(part)
+        elif isinstance(node, list) and isinstance(part, int):
+            node = node[part]
     kinds: dict[Any, Kind] = {"model": "model", "output": "aligner", "metrics": "metric", "demonstrations": "retriever"}
     slot = at[-2] if at and isinstance(at[-1], int) else at[-1] if at else None
     if isinstance(node, Mapping) and "use" in node and slot in kinds:
         return list(resolve(kinds[slot], str(node["use"])).model_fields)
-    sections = {None: Task, "data": Data, "input": Input, "run": Run, "template": Inline}
+    sections: dict[str | None, type[Section]] = {
+        None: Task,
+        "data": Data,
+        "input": Input,
+        "run": Run,
+        "template": Inline,
+    }
     section = sections.get(slot if isinstance(slot, str) else None)
     return list(section.model_fields) if section else []

@@ -1,7 +1,7 @@
 """`icl`: the commands, and how a mistake ends.
 
-Exit status: 0 done; 1 an unexpected fault; 2 a mistake in the task or the command; 3 finished with failed examples above
-the allowed number; 130 interrupted (running again goes on).
+Exit status: 0 done; 1 an unexpected fault; 2 a mistake in the task or the command; 3 finished with failed examples
+above the allowed number; 130 interrupted (running again goes on).
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from icl_engine.errors import TaskError
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="A task file, a saved program, or a shipped task.")]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", metavar="M", help="Use this model (a name or a .gguf path) instead of the task's.")
+    str | None,
+    typer.Option("--model", metavar="M", help="Use this model (a name or a .gguf path) instead of the task's."),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=V", help="Set a key of the task; lists by index. Repeatable.")

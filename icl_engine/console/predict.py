@@ -18,7 +18,9 @@ BATCH = 64
 
 def predict(
     task: TaskArgument,
-    given: Annotated[str, typer.Option("--input", metavar="JSON", help="Template variables as JSON, or - for JSONL on stdin.")],
+    given: Annotated[
+        str, typer.Option("--input", metavar="JSON", help="Template variables as JSON, or - for JSONL on stdin.")
+    ],
     model: ModelOption = None,
     sets: SetOption = None,
 ) -> None:

@@ -33,7 +33,10 @@ def show(
         sys.stdout.write(f"[{message.role}]\n{message.content}\n")
     sys.stdout.flush()
     say = _dim
-    say(f"--- example {x.id!r}; the answer follows {prompt.lead!r}" + (f", then {prompt.after!r}" if prompt.after else ""))
+    say(
+        f"--- example {x.id!r}; the answer follows {prompt.lead!r}"
+        + (f", then {prompt.after!r}" if prompt.after else "")
+    )
     if x.target is not None:
         say(f"target: {pipeline.chain.canon(x.target)!r}")
     for i, d in enumerate(prompt.demonstrations, start=1):

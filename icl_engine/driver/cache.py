@@ -75,7 +75,8 @@ class Cache:
             self._db.execute(SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise TaskError(
-                f"the cache {self.path} cannot be used ({error}); set ICL_CACHE_DIR to another folder, or run with --no-cache"
+                f"the cache {self.path} cannot be used ({error}); "
+                "set ICL_CACHE_DIR to another folder, or run with --no-cache"
             ) from error
 
     def get(self, key: str) -> Response | None:

@@ -16,9 +16,6 @@ from typing import Any
 import orjson
 
 from icl_engine.config.load import Loaded, TaskLike, build, check_target, load_task
-from icl_engine.errors import InterruptedRunError, TaskError
-from icl_engine.pipeline import Pipeline
-from icl_engine.protocols import Batched, Metric, Tally
 from icl_engine.engine.journal import Journal, write_json
 from icl_engine.engine.records import (
     Record,
@@ -30,6 +27,9 @@ from icl_engine.engine.records import (
     with_reading,
 )
 from icl_engine.engine.stream import Stream
+from icl_engine.errors import InterruptedRunError, TaskError
+from icl_engine.pipeline import Pipeline
+from icl_engine.protocols import Batched, Metric, Tally
 from icl_engine.types import Example, Exchange, Prediction, Score, Usage
 
 
@@ -170,7 +170,7 @@ class Engine:
     total: int
     progress: Callable[[Progress], None] | None = None
     stopping: bool = False
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     status: Counter[str] = field(default_factory=Counter)
     scoring: Counter[tuple[str, bool]] = field(default_factory=Counter)
     states: dict[int, Any] = field(default_factory=dict)
@@ -203,7 +203,8 @@ class Engine:
         began = time.monotonic()
         self.states = dict(self.pipeline.states)
         learner = next(
-            (i for i, s in enumerate(self.pipeline.chain.steps) if isinstance(s, Batched) and i not in self.states), None
+            (i for i, s in enumerate(self.pipeline.chain.steps) if isinstance(s, Batched) and i not in self.states),
+            None,
         )
         with Journal(self.path / "answers.jsonl") as answers, Journal(self.path / "predictions.jsonl") as predictions:
             tallies = {m.use: m.tally(self.loaded.task.run.seed) for m in self._metrics()}
@@ -222,7 +223,9 @@ class Engine:
     async def _first_pass(self, rows: Iterator[Example], answers: Journal) -> AsyncIterator[Record]:
         """Ask the model; the record of each row as far as O can go without having seen the others."""
         driver = self.pipeline.driver
-        stream = Stream(driver, lambda x: self.pipeline.steps(x, self.states), lambda: self.stopping)
+        stream: Stream[Example, Prediction] = Stream(
+            driver, lambda x: self.pipeline.steps(x, self.states), lambda: self.stopping
+        )
         done = 0
         async for x, result, exchanges in stream.over(rows):
             if isinstance(result, Prediction):
@@ -238,7 +241,9 @@ class Engine:
                 c = driver.counts
                 self.progress(Progress(done, self.total, c.paid, c.cached, c.retries))
         if done < self.total:
-            raise InterruptedRunError(f"interrupted after {done} of {self.total}; run the same again to go on from here")
+            raise InterruptedRunError(
+                f"interrupted after {done} of {self.total}; run the same again to go on from here"
+            )
 
     async def _second_pass(self, first: AsyncIterator[Record], at: int) -> AsyncIterator[Record]:
         """Let a batch step learn from all rows, then take it and the steps after it."""
@@ -317,9 +322,7 @@ class Engine:
             "examples": self.total,
             "failed": self.status["failed"],
             "unparsed": self.status["unparsed"],
-            "metrics": {
-                name: {"value": s.value, "ci95": list(s.ci95), "n": s.n} for name, s in metrics.items()
-            },
+            "metrics": {name: {"value": s.value, "ci95": list(s.ci95), "n": s.n} for name, s in metrics.items()},
             "usage": {
                 "requests": len(self._seen),
                 "paid": counts.paid,
@@ -340,6 +343,3 @@ class Engine:
 def _lines(path: Path) -> Iterator[Record]:
     with path.open("rb") as file:
         yield from map(orjson.loads, file)
-
-
-

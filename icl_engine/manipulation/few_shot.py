@@ -14,7 +14,7 @@ from icl_engine.types import Demonstration, Example, Message, Prompt
 
 @dataclass(frozen=True)
 class FewShot:
-    """The input manipulation I(x): parts = instruction, demonstrations, query; joined by a separator; empty parts add none.
+    """The input manipulation I(x): instruction, demonstrations, query, joined by a separator; empty parts add none.
 
     Args:
         template: how an example is written.
@@ -59,7 +59,7 @@ class FewShot:
         return "\x1f".join(" ".join(str(v).casefold().split()) for v in shown.values())
 
     def render(self, x: Example, demonstrations: tuple[Demonstration, ...], chat: bool) -> Prompt:
-        """x after the given demonstrations; with `chat` as turns.
+        """X after the given demonstrations; with `chat` as turns.
 
         Raises:
             TemplateError: an undefined variable, a mark not printed exactly once, a cloze for a chat model.

@@ -7,7 +7,7 @@ parts are joined, is `few_shot.py`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -106,7 +106,9 @@ class Template:
         tree = self._parse(source)
         blocks = {b.name: b for b in tree.find_all(nodes.Block)}
         self._check_blocks(tree, blocks)
-        shared = [n for n in tree.body if isinstance(n, nodes.Macro | nodes.Assign | nodes.AssignBlock)]
+        shared: list[nodes.Node] = [
+            n for n in tree.body if isinstance(n, nodes.Macro | nodes.Assign | nodes.AssignBlock)
+        ]
         example = blocks["example"].body if blocks else tree.body
         shared = shared if blocks else []
         self._check_mark(example)
@@ -140,9 +142,9 @@ class Template:
                 )
         if "example" not in blocks:
             raise self._error("there is no example block; write {% block example %}…{{ answer }}{% endblock %}")
-        for node in tree.body:
-            if isinstance(node, nodes.Output) and not _blank(node):
-                raise self._error("text outside the blocks would never be printed; move it into a block", node.lineno)
+        for part in tree.body:
+            if isinstance(part, nodes.Output) and not _blank(part):
+                raise self._error("text outside the blocks would never be printed; move it into a block", part.lineno)
 
     def _check_mark(self, body: list[nodes.Node]) -> None:
         holder = nodes.Template(body, lineno=1)
@@ -156,7 +158,7 @@ class Template:
         if "answer" not in named:
             raise self._error("the example block has no answer mark; print {{ answer }} where the answer stands")
 
-    def _compile(self, shared: list[nodes.Node], body: list[nodes.Node]) -> JinjaTemplate:
+    def _compile(self, shared: Sequence[nodes.Node], body: Sequence[nodes.Node]) -> JinjaTemplate:
         tree = nodes.Template([*shared, *body], lineno=1)
         tree.set_environment(_ENVIRONMENT)
         try:

@@ -30,7 +30,7 @@ class Accuracy(Metric):
 
 
 class ExactMatch(Metric):
-    """The share of examples whose prediction is the target, outer white space aside and nothing else; Wilson's interval."""
+    """The share of examples whose prediction is the target, but for outer white space; Wilson's interval."""
 
     use: Literal["exact_match"] = "exact_match"
 

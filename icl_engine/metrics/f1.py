@@ -11,7 +11,7 @@ from icl_engine.types import Score
 
 
 class MacroF1(Metric):
-    """The mean over labels of 2·TP / (2·TP + FP + FN), over labels that are a target or a prediction; bootstrap interval.
+    """The mean of 2·TP / (2·TP + FP + FN) over labels that are a target or a prediction; bootstrap interval.
 
     An unreadable answer is a miss for its target and a false alarm for no label.
 

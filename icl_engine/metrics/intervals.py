@@ -26,7 +26,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def bootstrap_counts(
     counts: Any, statistic: Callable[[Any], Any], *, seed: int, repeats: int = 2000
 ) -> tuple[float, float]:
-    """Percentile bootstrap (Efron 1979) over examples that fall into cells: resampling n examples is one multinomial draw.
+    """Percentile bootstrap (Efron 1979) of examples in cells: resampling n examples is one multinomial draw.
 
     Args:
         counts: how many examples fell into each cell, shape (cells,).

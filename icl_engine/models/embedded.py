@@ -61,9 +61,7 @@ class EmbeddedEndpoint:
     prompt scored after another prefix may differ in the second decimal.
     """
 
-    capabilities = Capabilities(
-        text=True, chat=True, top_logprobs=1000, continuation=True, grammar=True, concurrency=1
-    )
+    capabilities = Capabilities(text=True, chat=True, top_logprobs=1000, continuation=True, grammar=True, concurrency=1)
 
     def __init__(self, spec: Embedded) -> None:
         self._spec = spec

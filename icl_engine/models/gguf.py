@@ -92,7 +92,8 @@ def _packaged(name: str, model: Packaged) -> Path:
         raise TaskError(f"model {name} needs the package {model.package}; run: {model.install}", key="model.name")
     if model.file is not None:
         spec = find_spec(model.module)
-        assert spec is not None and spec.origin is not None
+        assert spec is not None
+        assert spec.origin is not None
         path = Path(spec.origin).parent / model.file
         if not path.is_file() or digest(path) != model.sha256:
             raise EndpointError(f"model {name}: {model.package} has the wrong SHA-256; reinstall the package")

@@ -28,7 +28,11 @@ from icl_engine.types import (
 )
 
 TOP = 50
-"""Next tokens asked for where the endpoint sets no narrower limit: wide enough for most label sets, and as fast as 1."""
+"""Next tokens asked for where the endpoint sets no narrower limit: wide enough for most labels, as fast as 1."""
+
+
+Spelt = tuple[tuple[str, float], ...]
+"""The tokens of a word, each with its log p."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def label_scores(prompt: Prompt, need: Need, can: Capabilities, *, role: Role = 
     lead = prompt.lead if prompt.text is not None else ""
     tail = prompt.after if prompt.after.strip() else ""
     words = [_Word(label, f"{lead}{w}{tail}") for label, ws in need.words.items() for w in ws]
-    known: dict[str, tuple[tuple[str, float], ...]] = {}
+    known: dict[str, Spelt] = {}
     bounds: dict[str, float] = {}
     if can.top_logprobs and not tail:
         top = min(can.top_logprobs, max(TOP, 2 * len(words)))
@@ -80,14 +84,16 @@ def label_scores(prompt: Prompt, need: Need, can: Capabilities, *, role: Role = 
 
 def _from_next_token(
     words: Sequence[_Word], response: Response, *, exact_only: bool
-) -> tuple[dict[str, tuple[tuple[str, float], ...]], dict[str, float]]:
+) -> tuple[dict[str, Spelt], dict[str, float]]:
     """Words settled by the next token, and for the others an upper bound of log p."""
     if not response.tokens:
-        raise RequestError("the model left out the log-probabilities it was asked for; set output's verbalizer to read: text")
+        raise RequestError(
+            "the model left out the log-probabilities it was asked for; set output's verbalizer to read: text"
+        )
     top: dict[str, float] = {}
     for token, logprob in response.tokens:
         top.setdefault(token, logprob)
-    known = {w.text: ((w.text, top[w.text]),) for w in words if w.text in top}
+    known: dict[str, Spelt] = {w.text: ((w.text, top[w.text]),) for w in words if w.text in top}
     if exact_only:
         return known, {}
     floor = min(top.values())
@@ -103,15 +109,15 @@ def _from_next_token(
         rival = heads.setdefault(head, w.label)
         if rival != w.label:
             raise TaskError(
-                f"labels {rival!r} and {w.label!r} begin with the same token {head!r}, and the model gives only the next "
-                "token's log-probabilities; choose words that differ, or set read: text",
+                f"labels {rival!r} and {w.label!r} begin with the same token {head!r}, and the model gives only the "
+                "next token's log-probabilities; choose words that differ, or set read: text",
                 key="output",
             )
         known[w.text] = ((head, top[head]),)
     return known, bounds
 
 
-def _complete(word: _Word, response: Response) -> tuple[tuple[str, float], ...]:
+def _complete(word: _Word, response: Response) -> Spelt:
     if not response.tokens or any(not math.isfinite(p) for _, p in response.tokens):
         raise RequestError(f"the model left out log-probabilities of {word.text!r}")
     return response.tokens
@@ -129,18 +135,14 @@ def _by_label(words: Sequence[_Word], logprob: Mapping[str, float]) -> dict[str,
     return {label: _log_sum(values) for label, values in per.items()}
 
 
-def _sequence(
-    words: Sequence[_Word], known: Mapping[str, tuple[tuple[str, float], ...]], bounds: Mapping[str, float]
-) -> dict[str, float]:
-    """log p of the whole token sequence: the sum over its tokens."""
+def _sequence(words: Sequence[_Word], known: Mapping[str, Spelt], bounds: Mapping[str, float]) -> dict[str, float]:
+    """Log p of the whole token sequence: the sum over its tokens."""
     total = {text: sum(p for _, p in tokens) for text, tokens in known.items()} | dict(bounds)
     return _by_label(words, total)
 
 
-def _trie(
-    words: Sequence[_Word], known: Mapping[str, tuple[tuple[str, float], ...]], bounds: Mapping[str, float]
-) -> dict[str, float]:
-    """log p under decoding that may only spell the words: at each node p is renormalised over the node's children.
+def _trie(words: Sequence[_Word], known: Mapping[str, Spelt], bounds: Mapping[str, float]) -> dict[str, float]:
+    """Log p under decoding that may only spell the words: at each node p is renormalised over the node's children.
 
     Where a word ends at a node from which others go on, its end has what the children leave of the node's mass.
     """
@@ -152,19 +154,20 @@ def _trie(
     ends = {tuple(t for t, _ in path) for path in paths.values()}
     total: dict[str, float] = {}
     for text, path in paths.items():
-        spelt, logprob = (), 0.0  # type: tuple[str, ...], float
+        spelt: tuple[str, ...] = ()
+        score = 0.0
         for token, step in path:
-            logprob += step - _log_sum(_options(children[spelt], spelt in ends))
+            score += step - _log_sum(_options(children[spelt], spelt in ends))
             spelt = (*spelt, token)
         if spelt in children:
             options = _options(children[spelt], True)
-            logprob += options[-1] - _log_sum(options)
-        total[text] = logprob
+            score += options[-1] - _log_sum(options)
+        total[text] = score
     return _by_label(words, total)
 
 
 def _options(children: Mapping[str, float], may_end: bool) -> list[float]:
-    """log p of each child, and last of ending here where a word does."""
+    """Log p of each child, and last of ending here where a word does."""
     options = list(children.values())
     if may_end:
         left = 1.0 - sum(math.exp(p) for p in options)

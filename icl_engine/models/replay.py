@@ -17,7 +17,7 @@ class Replay(Provider):
     """Answers only prompts it has on record, byte for byte. `stop` and `max_tokens` are never applied.
 
     Args:
-        path: a JSONL file of ``prompt`` and ``completion``; a prompt recorded several times answers its samples in turn.
+        path: a JSONL file of ``prompt`` and ``completion``; one recorded several times answers its samples in turn.
         name: shown in summaries.
     """
 

@@ -84,7 +84,8 @@ class VllmEndpoint:
             answer = await self._connection().get(url)
         except httpx.HTTPError as error:
             raise EndpointError(
-                f"nothing answers at {self._spec.base_url} ({type(error).__name__}); is the server running, is model.base_url right?"
+                f"nothing answers at {self._spec.base_url} ({type(error).__name__}); "
+                "is the server running, is model.base_url right?"
             ) from error
         if answer.status_code in (401, 403):
             raise EndpointError(f"{self._spec.base_url} refuses the key (model.api_key): {self._words(answer)}")

@@ -49,7 +49,8 @@ def test_split_is_well_formed(split: str) -> None:
     for row in rows:
         assert set(row) == {"text", "label"}, row
         assert row["label"] in LABELS, row
-        assert isinstance(row["text"], str) and row["text"] == row["text"].strip(), row
+        assert isinstance(row["text"], str), row
+        assert row["text"] == row["text"].strip(), row
         assert MIN_WORDS <= len(row["text"].split()) <= MAX_WORDS, row
 
 
@@ -63,19 +64,12 @@ def test_labels_are_balanced_and_mixed(split: str) -> None:
 
 
 def test_no_duplicates_within_or_across() -> None:
-    counts = Counter(
-        normalise(row["text"]) for split in MIN_ROWS for row in load(split)
-    )
+    counts = Counter(normalise(row["text"]) for split in MIN_ROWS for row in load(split))
     assert [text for text, n in counts.items() if n > 1] == []
 
 
 def test_no_near_duplicates_within_or_across() -> None:
     texts = [row["text"] for split in MIN_ROWS for row in load(split)]
     split_up = [tokens(text) for text in texts]
-    close = [
-        (texts[i], texts[j])
-        for i in range(len(texts))
-        for j in range(i)
-        if similar(split_up[i], split_up[j])
-    ]
+    close = [(texts[i], texts[j]) for i in range(len(texts)) for j in range(i) if similar(split_up[i], split_up[j])]
     assert close == []

@@ -12,10 +12,10 @@ FLOOR = 1e-12
 
 
 def divide(distribution: Mapping[str, float], prior: Mapping[str, float]) -> dict[str, float]:
-    """q ∝ p / p̄, renormalised: what is left of p once the prior p̄ is taken out.
+    """Q ∝ p / p̄, renormalised: what is left of p once the prior p̄ is taken out.
 
-    >>> divide({"a": 0.6, "b": 0.4}, {"a": 0.75, "b": 0.25})
-    {'a': 0.3333333333333333, 'b': 0.6666666666666666}
+    >>> divide({"a": 0.5, "b": 0.5}, {"a": 0.75, "b": 0.25})
+    {'a': 0.25, 'b': 0.75}
     """
     weights = {label: p / max(prior[label], FLOOR) for label, p in distribution.items()}
     total = sum(weights.values()) or 1.0

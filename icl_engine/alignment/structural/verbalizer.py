@@ -18,7 +18,7 @@ from icl_engine.types import LabelScores, Need, Reading
 
 
 class Verbalizer(Aligner):
-    """Label -> words (Schick & Schütze 2021). By scores, p(y | x) = Σ_{w ∈ v(y)} p(w | prompt), renormalised over labels.
+    """Label -> words (Schick & Schütze 2021). By scores, p(y | x) ∝ Σ_{w ∈ v(y)} p(w | prompt), over the labels.
 
     Args:
         labels: label -> its word or words; a demonstration shows the first. Keys and words are strings.
@@ -86,7 +86,7 @@ class Verbalizer(Aligner):
         return Need("scores", words=self.labels, scores=self.scores)
 
     def from_scores(self, scores: LabelScores) -> Reading:
-        """p over the labels (a softmax of their log p), and its first largest."""
+        """P over the labels (a softmax of their log p), and its first largest."""
         peak = max(scores.logprobs.values())
         if peak == -math.inf:
             return Reading(status="unparsed", trace=("verbalizer: no label was given any probability",))
