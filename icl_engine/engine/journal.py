@@ -26,11 +26,6 @@ class Journal:
         self._kept = 0
         self._file: int | None = None
 
-    @property
-    def changed(self) -> bool:
-        """Whether anything was written that was not there."""
-        return self._file is not None
-
     def write(self, line: bytes) -> None:
         """Add one line."""
         if self._old is not None:

@@ -212,19 +212,19 @@ class Engine:
             records = first if learner is None else self._second_pass(first, learner)
             async for record in records:
                 predictions.write(line(self._judged(record, tallies)))
-            changed = answers.changed or predictions.changed
         self._write_manifest()
         metrics = {name: tally.score() for name, tally in tallies.items()}
         summary = self._summary(metrics, time.monotonic() - began)
-        if changed or not (self.path / "summary.json").exists() or not self.pipeline.driver.counts.paid:
-            write_json(self.path / "summary.json", summary)
+        write_json(self.path / "summary.json", summary)
         return RunResult(self.path, metrics, summary)
 
     async def _first_pass(self, rows: Iterator[Example], answers: Journal) -> AsyncIterator[Record]:
         """Ask the model; the record of each row as far as O can go without having seen the others."""
-        driver = self.pipeline.driver
         stream: Stream[Example, Prediction] = Stream(
-            driver, lambda x: self.pipeline.steps(x, self.states), lambda: self.stopping
+            self.pipeline.driver,
+            lambda x: self.pipeline.steps(x, self.states),
+            lambda: self.stopping,
+            self._report,
         )
         done = 0
         async for x, result, exchanges in stream.over(rows):
@@ -237,9 +237,6 @@ class Engine:
                     self.scoring[result.scoring.method, bool(result.scoring.bounded)] += 1
             yield prediction_record(x, result)
             done += 1
-            if self.progress is not None:
-                c = driver.counts
-                self.progress(Progress(done, self.total, c.paid, c.cached, c.retries))
         if done < self.total:
             raise InterruptedRunError(
                 f"interrupted after {done} of {self.total}; run the same again to go on from here"
@@ -265,6 +262,11 @@ class Engine:
                     reading, _ = self.pipeline.chain.advance(reading_of(record), at, self.states, end)
                     record = with_reading(record, reading)
                 yield record
+
+    def _report(self, done: int) -> None:
+        if self.progress is not None:
+            c = self.pipeline.driver.counts
+            self.progress(Progress(done, self.total, c.paid, c.cached, c.retries))
 
     def _metrics(self) -> tuple[Metric, ...]:
         return self.loaded.task.metrics
@@ -326,7 +328,7 @@ class Engine:
             "usage": {
                 "requests": len(self._seen),
                 "paid": counts.paid,
-                "cached": len(self._seen) - counts.paid,
+                "cached": max(0, len(self._seen) - counts.paid),
                 **usage_record(self.usage),
                 "cost_usd": None,
             },

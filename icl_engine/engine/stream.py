@@ -29,12 +29,17 @@ class Stream(Generic[X, T]):
         driver: who sends.
         steps: the method.
         stopping: asked before a new row is begun; true ends the stream after what is in flight.
+        report: told how many rows are done, as they arrive.
     """
 
     def __init__(
-        self, driver: Driver, steps: Callable[[X], Steps[T]], stopping: Callable[[], bool] = lambda: False
+        self,
+        driver: Driver,
+        steps: Callable[[X], Steps[T]],
+        stopping: Callable[[], bool] = lambda: False,
+        report: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._driver, self._steps, self._stopping = driver, steps, stopping
+        self._driver, self._steps, self._stopping, self._report = driver, steps, stopping, report
 
     async def over(self, rows: Iterator[X]) -> AsyncIterator[Outcome[X, T]]:
         """(x, result or the reason there is none, exchanges) of each row, in the order of the rows.
@@ -61,6 +66,7 @@ class Stream(Generic[X, T]):
                     return
                 finished, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
                 done.update(task.result() for task in finished)
+                self._report(emitted + len(done))
                 while emitted in done:
                     yield done.pop(emitted)
                     emitted += 1
