@@ -163,6 +163,7 @@ def _set(tree: Any, at: At, new: Any, path: str) -> Any:
     if not at:
         return new
     head, rest = at[0], at[1:]
+    tree = [] if tree is None and isinstance(head, int) else tree
     if isinstance(tree, list):
         if not isinstance(head, int) or head > len(tree):
             raise TaskError(f"the list there has {len(tree)} items, counted from 0; not {head!r}", key=f"--set {path}")

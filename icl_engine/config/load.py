@@ -113,7 +113,23 @@ def load_task(
         document = override(document, settings)
     if "name" not in document.tree and document.file:
         document.tree["name"] = document.file.name.removesuffix(PROGRAM).removesuffix(".yaml").removesuffix(".yml")
-    return Loaded(parse(document, expanded(document)), document, program)
+    loaded = Loaded(parse(document, expanded(document)), document, program)
+    _files_exist(loaded)
+    return loaded
+
+
+def _files_exist(loaded: Loaded) -> None:
+    """A file that is not there is the task's mistake, at its key; a saved program no longer needs its train split."""
+    shown = loaded.task.input.demonstrations
+    named = {
+        ("data", "test"): loaded.task.data.test,
+        ("data", "train"): None if loaded.program else loaded.task.data.train,
+        ("input", "demonstrations", "path"): None if loaded.program else getattr(shown, "path", None),
+        ("model", "path"): getattr(loaded.task.model, "path", None),
+    }
+    for at, path in named.items():
+        if isinstance(path, str) and not Path(path).is_file() and (loaded.program is None or at[0] == "model"):
+            raise loaded.document.error(f"no such file: {path}", at, DataError)
 
 
 def _document(task: TaskLike) -> tuple[Document, Mapping[str, Any] | None]:

@@ -1,15 +1,16 @@
-"""Options that several commands take."""
+"""Options that several commands take. The engine is imported when a command runs, so that ``icl --help`` is quick."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icl_engine.config.document import value
-from icl_engine.config.load import Loaded, load_task
 from icl_engine.errors import TaskError
+
+if TYPE_CHECKING:
+    from icl_engine.config.load import Loaded
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="A task file, a saved program, or a shipped task.")]
 ModelOption = Annotated[
@@ -27,6 +28,8 @@ def settings(given: list[str] | None) -> Mapping[str, Any]:
     >>> settings(["run.seed=1", "output[0].read=text"])
     {'run.seed': 1, 'output[0].read': 'text'}
     """
+    from icl_engine.config.document import value
+
     found = {}
     for item in given or []:
         path, equals, text = item.partition("=")
@@ -38,4 +41,6 @@ def settings(given: list[str] | None) -> Mapping[str, Any]:
 
 def loaded(task: str, model: str | None, sets: list[str] | None) -> Loaded:
     """The task a command was given."""
+    from icl_engine.config.load import load_task
+
     return load_task(task, model=model, settings=settings(sets))

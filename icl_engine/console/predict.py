@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from icl_engine.console.options import ModelOption, SetOption, TaskArgument, loaded
-from icl_engine.errors import DataError, IclError, bounded
+from icl_engine.errors import DataError, IclError, TaskError, bounded
 
 BATCH = 64
 
@@ -25,6 +24,8 @@ def predict(
     sets: SetOption = None,
 ) -> None:
     """Predict the given inputs, one JSON line each."""
+    import orjson
+
     from icl_engine.config.load import build
 
     failed = 0
@@ -32,6 +33,8 @@ def predict(
     with build(loaded(task, model, sets)) as pipeline:
         while chunk := list(islice(rows, BATCH)):
             for row, result in zip(chunk, pipeline.batch(chunk, errors="return"), strict=True):
+                if given != "-" and isinstance(result, TaskError):
+                    raise result
                 failed += isinstance(result, IclError)
                 line = {"id": row["id"]} if "id" in row else {}
                 sys.stdout.buffer.write(orjson.dumps({**line, **_shown(result)}, option=orjson.OPT_APPEND_NEWLINE))
@@ -47,6 +50,8 @@ def _rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def _row(raw: bytes, where: str) -> dict[str, Any]:
+    import orjson
+
     try:
         row = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -11,6 +11,7 @@ import typer
 from icl_engine.console.options import ModelOption, SetOption, TaskArgument, loaded
 
 if TYPE_CHECKING:
+    from icl_engine.config.load import Loaded
     from icl_engine.engine.run import Progress, RunResult
 
 
@@ -36,11 +37,8 @@ def run(
         raise typer.Exit(3)
 
 
-def notes(found: object) -> list[str]:
+def notes(found: Loaded) -> list[str]:
     """What the user should know before the run."""
-    from icl_engine.config.load import Loaded
-
-    assert isinstance(found, Loaded)
     model = found.task.model
     reads_scores = any(step.use == "verbalizer" for step in found.task.output) and not found.task.input.answer
     if model.api == "completions" and not model.stop and model.use != "replay" and not reads_scores:
