@@ -146,7 +146,8 @@ def test_a_sampled_answer_is_fixed_by_its_seed(gemma: Ask) -> None:
 def test_a_grammar_and_a_schema_constrain_generation(gemma: Ask) -> None:
     grammar = 'root ::= " yes" | " no"'
     assert gemma(Request("Is water wet? Answer:", Generate(Sampling(8), grammar=grammar))).text in (" yes", " no")
-    schema = {"properties": {"age": {"enum": [7, 8]}}, "required": ["age"], "additionalProperties": False}
+    age = {"properties": {"age": {"enum": [7, 8]}}, "required": ["age"], "additionalProperties": False}
+    schema = {"type": "object", **age}
     answer = gemma(Request("Tom is 7 years old. As JSON:", Generate(Sampling(40), schema=schema))).text
     assert json.loads(answer)["age"] in (7, 8)
 
