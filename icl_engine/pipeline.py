@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -74,6 +75,7 @@ class Pipeline:
         self._chat = self.model.api == "chat"
         self._needs: dict[bool, Need] = {}
         self._loop: BackgroundLoop | None = None
+        self._opening = threading.Lock()
         self._driver: Driver | None = None
         self._fitting: asyncio.Lock | None = None
 
@@ -84,13 +86,13 @@ class Pipeline:
         prompt = yield from self.manipulator.prompt(x, self._chat)
         asked = yield from self._ask(prompt, "main")
         reading, at = self.chain.begin(self.need(prompt), asked.text, asked.scores)
-        questions = [asked]
-        while at < self.chain.reach(states):
-            step, known = self.chain.steps[at], states
+        questions, known, reach = [asked], dict(states), self.chain.reach(states)
+        while at < reach:
+            step = self.chain.steps[at]
             if isinstance(step, Probing) and reading.distribution is not None:
                 probed = yield from self._probe(step, x, prompt)
                 questions += probed
-                known = {**states, at: step.fit_probes(self._distributions(probed, at))}
+                known[at] = step.fit_probes(self._distributions(probed, at, known))
             reading, at = self.chain.advance(reading, at, known, end=at + 1)
         return Prediction(x, reading, tuple(questions))
 
@@ -115,12 +117,14 @@ class Pipeline:
             asked.append(answer)
         return asked
 
-    def _distributions(self, asked: Sequence[Asked], before: int) -> list[Mapping[str, float]]:
+    def _distributions(
+        self, asked: Sequence[Asked], before: int, states: Mapping[int, Any]
+    ) -> list[Mapping[str, float]]:
         """The label distributions of answers as they stand before a step."""
         found = []
         for a in asked:
             reading, at = self.chain.begin(self.need(a.prompt), a.text, a.scores)
-            reading, _ = self.chain.advance(reading, at, {}, end=before)
+            reading, _ = self.chain.advance(reading, at, states, end=before)
             if reading.distribution is not None:
                 found.append(reading.distribution)
         if not found:
@@ -254,10 +258,11 @@ class Pipeline:
         return self._driver
 
     def _open(self) -> BackgroundLoop:
-        if self._loop is None:
-            self._loop = BackgroundLoop()
-            weakref.finalize(self, BackgroundLoop.close, self._loop)
-        return self._loop
+        with self._opening:
+            if self._loop is None:
+                self._loop = BackgroundLoop()
+                weakref.finalize(self, BackgroundLoop.close, self._loop)
+            return self._loop
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return self._open().call(work)

@@ -226,6 +226,6 @@ def unexpanded(dumped: Any, written: Any) -> Any:
         return {k: unexpanded(v, by_name.get(str(k))) for k, v in dumped.items()}
     if isinstance(dumped, list) and isinstance(written, list) and len(dumped) == len(written):
         return [unexpanded(d, w) for d, w in zip(dumped, written, strict=True)]
-    if isinstance(written, str) and not isinstance(dumped, Mapping | list):
+    if isinstance(written, str) and (VARIABLE.search(written) or not isinstance(dumped, Mapping | list)):
         return written
     return dumped

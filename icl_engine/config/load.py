@@ -69,6 +69,8 @@ class Loaded:
         """The rows to predict, streamed."""
         if self.task.data.test is None:
             raise self.document.error("there are no rows to predict; give data.test", ("data",))
+        if need_target and self.task.data.target is None:
+            raise self.document.error("metrics need the answers; name their field in data.target", ("metrics",))
         return examples(self.task.data.test, self.schema, need_target=need_target, key="data.test")
 
     @cached_property

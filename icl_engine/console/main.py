@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib import metadata
 
 import typer
 
@@ -28,10 +29,14 @@ app.command("predict")(predict.predict)
 app.command("models")(models.models)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
     debug: bool = typer.Option(False, "--debug", help="Show where an error came from."),
+    version: bool = typer.Option(False, "--version", help="Print the version."),
 ) -> None:
+    if version:
+        print(f"icl-engine {metadata.version('icl-engine')}")
+        raise typer.Exit
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     if debug:
         logging.getLogger("icl_engine").setLevel(logging.DEBUG)

@@ -70,15 +70,10 @@ def _finalize(value: Any) -> Any:
     return str(value).replace("\n", _NEWLINE)
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset()
-
-
-def _environment() -> _Environment:
-    return _Environment(undefined=StrictUndefined, finalize=_finalize, keep_trailing_newline=True, autoescape=False)
-
-
-_ENVIRONMENT = _environment()
+# Prompts are text, not HTML: nothing is escaped.
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, finalize=_finalize, keep_trailing_newline=True, autoescape=False
+)
 _EXPRESSIONS = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from icl_engine.errors import EndpointError, RequestError, bounded
 from icl_engine.models.base import Provider
@@ -32,7 +32,7 @@ class Vllm(Provider):
     use: Literal["vllm"] = "vllm"
     base_url: str
     name: str
-    api_key: str | None = None
+    api_key: str | None = Field(default=None, repr=False)
     timeout: float = 120.0
 
     @field_validator("base_url")
