@@ -20,7 +20,7 @@ from icl_engine.manipulation.few_shot import FewShot
 from icl_engine.manipulation.template import AnswerExpression, Template
 from icl_engine.paths import cache_dir, shipped
 from icl_engine.pipeline import Pipeline
-from icl_engine.types import Example
+from icl_engine.types import Capabilities, Example
 
 PROGRAM = ".icl.json"
 GENERATION = ("max_tokens", "temperature", "stop", "seed")
@@ -168,9 +168,8 @@ def _swapped(document: Document, model: str | Mapping[str, Any]) -> dict[str, An
 def _template(loaded: Loaded) -> Template:
     choice = loaded.task.input.template
     if isinstance(choice, Inline):
-        line = loaded.document.error("", ("input", "template")).line
-        name = str(loaded.document.file or "task")
-        return Template(choice.inline, f"{name}:{line}" if line else name)
+        where = loaded.document.error("", ("input", "template"))
+        return Template(choice.inline, where.file or "<inline>", where.line)
     base = loaded.document.base
     if "/" in choice or choice.endswith((".j2", ".jinja", ".jinja2")):
         path = base / Path(choice).expanduser()
@@ -193,6 +192,14 @@ def _template(loaded: Loaded) -> Template:
         raise TemplateError("is not UTF-8 text", file=path) from error
 
 
+def _takes(loaded: Loaded, can: Capabilities) -> None:
+    """See that the model takes what `model.api` sends."""
+    api = loaded.task.model.api
+    if not (can.chat if api == "chat" else can.text):
+        other = "completions" if api == "chat" else "chat"
+        raise loaded.document.error(f"{loaded.task.model.use} does not take {api}; use {other}", ("model", "api"))
+
+
 def build(loaded: Loaded) -> Pipeline:
     """The pipeline of a task, its retriever fitted on the train split. Asks nothing of the model.
 
@@ -204,7 +211,7 @@ def build(loaded: Loaded) -> Pipeline:
     manipulator = _manipulator(loaded, chain)
     program = loaded.program or {}
     portable = unexpanded(loaded._dumped, _variables_only(loaded.document.tree))
-    return Pipeline(
+    pipeline = Pipeline(
         manipulator=manipulator,
         model=task.model,
         chain=chain,
@@ -216,6 +223,8 @@ def build(loaded: Loaded) -> Pipeline:
         source={**portable, "input": {**portable["input"], "template": {"inline": loaded.template.source}}},
         prepare=loaded.schema.inputs,
     )
+    _takes(loaded, pipeline.capabilities)
+    return pipeline
 
 
 def _variables_only(tree: Any) -> Any:

@@ -139,12 +139,12 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None) -> int:
         TaskError: the first row that does not fit.
     """
     need_target = bool(loaded.task.metrics)
-    variables = pipeline.manipulator.template.variables
+    template = pipeline.manipulator.template
     count = 0
     for index, x in enumerate(islice(loaded.test(need_target=need_target), limit)):
         if need_target:
             check_target(pipeline.chain, x, loaded.task.data.test, index, "data.test", required=True)
-        if index == 0 or not variables <= x.inputs.keys():
+        if index == 0 or template.missing(x.inputs):
             pipeline.check(x)
         count += 1
     if not count:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from icl_engine.errors import TemplateError
-from icl_engine.manipulation.template import AnswerExpression, Template
+from icl_engine.manipulation.template import AnswerExpression, Rendered, Template
 from icl_engine.protocols import Retriever, Steps
 from icl_engine.types import Demonstration, Example, Message, Prompt
 
@@ -55,8 +55,8 @@ class FewShot:
 
     def identity(self, x: Example) -> str:
         """What makes two examples duplicates: what the template shows of them, but for case and white space."""
-        shown = x.inputs if self.template.whole_row else {k: x.inputs.get(k) for k in sorted(self.template.variables)}
-        return "\x1f".join(" ".join(str(v).casefold().split()) for v in shown.values())
+        names = x.inputs.keys() - {"id"} if self.template.whole_row else self.template.variables
+        return "\x1f".join(" ".join(str(x.inputs.get(name)).casefold().split()) for name in sorted(names))
 
     def render(self, x: Example, demonstrations: tuple[Demonstration, ...], chat: bool) -> Prompt:
         """X after the given demonstrations; with `chat` as turns.
@@ -67,8 +67,8 @@ class FewShot:
         query = self.template.example(x.inputs)
         if not chat:
             before = self._once("text", demonstrations, self._text)
-            text = self.separator.join(part for part in (before, query.before) if part)
-            return Prompt(text, None, query.lead, query.after, demonstrations)
+            text, lead = self._joined(before, query)
+            return Prompt(text, None, lead, query.after, demonstrations)
         if query.cloze:
             raise TemplateError(
                 "text after the answer mark (a cloze) needs a completion model (api: completions)",
@@ -77,11 +77,17 @@ class FewShot:
         turns = self._once("chat", demonstrations, self._messages)
         if self.turns == "single":
             shown = self._once("single", demonstrations, lambda d: self.separator.join(self._filled(d)))
-            content = self.separator.join(part for part in (shown, query.before) if part)
+            content, _ = self._joined(shown, query)
             turns = turns[: 1 if self.template.instruction(self.instruction) else 0]
         else:
             content = query.before
         return Prompt(None, (*turns, Message("user", content)), query.lead, "", demonstrations)
+
+    def _joined(self, before: str, query: Rendered) -> tuple[str, str]:
+        """The prompt's text, and the white space before the answer (for an empty query, the separator too)."""
+        text = f"{before}{self.separator if before else ''}{query.before}"
+        stem = text.rstrip()
+        return stem, text[len(stem) :] + query.lead
 
     def _once(self, form: str, demonstrations: tuple[Demonstration, ...], make: Callable[..., Any]) -> Any:
         """`make(demonstrations)`, kept for as long as the same set is shown (the usual case: one set a run)."""

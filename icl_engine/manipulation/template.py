@@ -7,11 +7,11 @@ parts are joined, is `few_shot.py`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError, meta, nodes
 from jinja2 import Template as JinjaTemplate
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -59,22 +59,41 @@ class _AnswerMark:
 
     __str__ = __bool__ = __len__ = __iter__ = __getitem__ = __add__ = __radd__ = _refuse
     __mod__ = __mul__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __format__ = _refuse
-    __eq__ = __ne__ = _refuse
+    __repr__ = __eq__ = __ne__ = _refuse
     __hash__ = object.__hash__
 
 
 def _finalize(value: Any) -> Any:
-    """What Jinja prints for a value: the answer's mark, and line breaks of data kept apart from the template's own."""
+    """What Jinja prints for a value."""
     if isinstance(value, _AnswerMark):
         return _MARK
-    return str(value).replace("\n", _NEWLINE)
+    if callable(value) and not isinstance(value, Undefined):
+        raise TemplateError("a function is printed, not its result; call it, or use x['name'] for a field of that name")
+    return str(value)
 
 
-# Prompts are text, not HTML: nothing is escaped.
-_ENVIRONMENT = ImmutableSandboxedEnvironment(
-    undefined=StrictUndefined, finalize=_finalize, keep_trailing_newline=True, autoescape=False
-)
-_EXPRESSIONS = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+def _finalize_apart(value: Any) -> Any:
+    """The same, with the line breaks of data kept apart from the template's own."""
+    return str(_finalize(value)).replace("\n", _NEWLINE)
+
+
+def _environment(finalize: Callable[[Any], Any] | None) -> ImmutableSandboxedEnvironment:
+    # Prompts are text, not HTML: nothing is escaped.
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, finalize=finalize, keep_trailing_newline=True, autoescape=False
+    )
+    # The same row always makes the same prompt.
+    del environment.globals["lipsum"], environment.filters["random"]
+    return environment
+
+
+_PLAIN = _environment(_finalize)
+_APART = _environment(_finalize_apart)
+_EXPRESSIONS = _environment(None)
+
+# A field may have the name of a function of Jinja's: where free names are looked for, there are no functions.
+_BARE = _environment(None)
+_BARE.globals.clear()
 
 
 class Template:
@@ -86,7 +105,8 @@ class Template:
 
     Args:
         source: the Jinja text.
-        name: what to call it in errors.
+        name: the file to name in errors.
+        line: where a template written in a task file begins; by default errors name the template's own lines.
 
     Raises:
         TemplateError: a syntax error, no answer mark, a filter or test on ``answer``, printed text outside the blocks.
@@ -96,50 +116,59 @@ class Template:
     Rendered(before='Review: fine\nSentiment:', lead=' ', after='')
     """
 
-    def __init__(self, source: str, name: str = "<inline>") -> None:
-        self.source, self.name = source, name
+    def __init__(self, source: str, name: str = "<inline>", line: int | None = None) -> None:
+        self.source, self.name, self._line = source, name, line
         tree = self._parse(source)
-        blocks = {b.name: b for b in tree.find_all(nodes.Block)}
-        self._check_blocks(tree, blocks)
-        shared: list[nodes.Node] = [
-            n for n in tree.body if isinstance(n, nodes.Macro | nodes.Assign | nodes.AssignBlock)
-        ]
+        blocks = self._blocks(tree)
+        shared = [n for n in tree.body if isinstance(n, _SHARED)] if blocks else []
         example = blocks["example"].body if blocks else tree.body
-        shared = shared if blocks else []
         self._check_mark(example)
+        # A filter over printed text would see the marks that keep data's line breaks apart: then they stay as they are.
+        looked_into = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
+        self._environment = _PLAIN if next(tree.find_all(looked_into), None) else _APART
         self._example = self._compile(shared, example)
         self._instruction = self._compile(shared, blocks["instruction"].body) if "instruction" in blocks else None
         body = nodes.Template([*shared, *example], lineno=1)
-        body.set_environment(_ENVIRONMENT)
-        self.variables = frozenset(meta.find_undeclared_variables(body)) - RESERVED - set(_ENVIRONMENT.globals)
-        self.whole_row = "x" in meta.find_undeclared_variables(body)
-        if "instruction" in meta.find_undeclared_variables(body):
+        body.set_environment(_BARE)
+        free = meta.find_undeclared_variables(body)
+        if "instruction" in free:
             raise self._error("'instruction' is printed in the instruction block, not in the example")
+        fields = _fields_of_x(body)
+        self.variables = frozenset(free - RESERVED) | (fields or frozenset())
+        self.whole_row = "x" in free and fields is None
+
+    def missing(self, inputs: Mapping[str, Any]) -> frozenset[str]:
+        """Variables the example may print that a row does not have (it may not need them: only rendering tells)."""
+        return self.variables - inputs.keys() - set(_PLAIN.globals)
 
     def _error(self, what: str, line: int | None = None) -> TemplateError:
-        return TemplateError(what, file=self.name, line=line)
+        return TemplateError(what, file=self.name, line=self._line or line)
 
     def _parse(self, source: str) -> nodes.Template:
         try:
-            return _ENVIRONMENT.parse(source)
+            return _PLAIN.parse(source)
         except TemplateSyntaxError as error:
             raise self._error(bounded(error.message or "syntax error"), error.lineno) from error
 
-    def _check_blocks(self, tree: nodes.Template, blocks: Mapping[str, nodes.Block]) -> None:
+    def _blocks(self, tree: nodes.Template) -> dict[str, nodes.Block]:
         for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
             raise self._error("a template stands alone: no extends, include or import", node.lineno)
+        blocks: dict[str, nodes.Block] = {}
+        for block in tree.find_all(nodes.Block):
+            if block.name not in ("instruction", "example"):
+                near = did_you_mean(block.name, ["instruction", "example"])
+                raise self._error(f"unknown block {block.name!r}{near}", block.lineno)
+            if block.name in blocks:
+                raise self._error(f"a second block {block.name!r}", block.lineno)
+            blocks[block.name] = block
         if not blocks:
-            return
-        for name, block in blocks.items():
-            if name not in ("instruction", "example"):
-                raise self._error(
-                    f"unknown block {name!r}{did_you_mean(name, ['instruction', 'example'])}", block.lineno
-                )
+            return blocks
         if "example" not in blocks:
             raise self._error("there is no example block; write {% block example %}…{{ answer }}{% endblock %}")
         for part in tree.body:
-            if isinstance(part, nodes.Output) and not _blank(part):
-                raise self._error("text outside the blocks would never be printed; move it into a block", part.lineno)
+            if not isinstance(part, (nodes.Block, *_SHARED)) and not _blank(part):
+                raise self._error("what stands outside the blocks is never printed; move it into one", part.lineno)
+        return blocks
 
     def _check_mark(self, body: list[nodes.Node]) -> None:
         holder = nodes.Template(body, lineno=1)
@@ -147,6 +176,9 @@ class Template:
             inner = node.expr if isinstance(node, nodes.Compare) else node.node  # type: ignore[attr-defined]
             if isinstance(inner, nodes.Name) and inner.name == "answer":
                 raise self._error("'answer' may only be printed: no filter, test or operator on it", node.lineno)
+        for block in holder.find_all(nodes.FilterBlock):
+            if any(n.name == "answer" for n in block.find_all(nodes.Name)):
+                raise self._error("'answer' may only be printed, not filtered", block.lineno)
         named = {n.name for n in holder.find_all(nodes.Name) if n.ctx == "load"}
         if "target" in named:
             raise self._error("'target' is reserved; print {{ answer }} (or {{ x.target }} for a field of that name)")
@@ -155,9 +187,9 @@ class Template:
 
     def _compile(self, shared: Sequence[nodes.Node], body: Sequence[nodes.Node]) -> JinjaTemplate:
         tree = nodes.Template([*shared, *body], lineno=1)
-        tree.set_environment(_ENVIRONMENT)
+        tree.set_environment(self._environment)
         try:
-            return _ENVIRONMENT.from_string(tree)
+            return self._environment.from_string(tree)
         except TemplateSyntaxError as error:
             raise self._error(bounded(error.message or "syntax error"), error.lineno) from error
 
@@ -165,15 +197,15 @@ class Template:
         try:
             return template.render(variables).strip("\n").replace(_NEWLINE, "\n")
         except TemplateError as error:
-            raise self._error(error.what) from error
+            raise self._error(error.what, _line_of(error)) from error
         except UndefinedError as error:
             known = [k for k in variables.get("x", {}) if k not in RESERVED]
             missing = str(error.message).split("'")[1] if "'" in str(error.message) else ""
-            raise self._error(f"{bounded(str(error))}{did_you_mean(missing, known)}") from error
+            raise self._error(f"{bounded(str(error))}{did_you_mean(missing, known)}", _line_of(error)) from error
         except SecurityError as error:
-            raise self._error(f"not allowed in a template: {bounded(str(error))}") from error
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            raise self._error(f"cannot be rendered: {bounded(str(error))}") from error
+            raise self._error(f"not allowed in a template: {bounded(str(error))}", _line_of(error)) from error
+        except Exception as error:  # whatever a template's own code raises is the template's mistake
+            raise self._error(f"cannot be rendered: {_named(error)}", _line_of(error)) from error
 
     def example(self, inputs: Mapping[str, Any]) -> Rendered:
         """Render one example's inputs, cut at the answer mark.
@@ -197,15 +229,50 @@ class Template:
             TemplateError: an instruction is given and the instruction block does not print it.
         """
         if self._instruction is None:
-            return instruction
-        text = self._render(self._instruction, {"instruction": instruction})
-        if instruction and text == self._render(self._instruction, {"instruction": instruction + "."}):
+            return instruction.strip("\n")
+        text = self._render(self._instruction, {"instruction": instruction.strip("\n")})
+        if instruction and _SALT not in self._render(self._instruction, {"instruction": _SALT}).casefold():
             raise self._error("input.instruction is given, but the instruction block does not print {{ instruction }}")
         return text
 
 
-def _blank(output: nodes.Output) -> bool:
-    return all(isinstance(n, nodes.TemplateData) and not n.data.strip() for n in output.nodes)
+_SHARED = (nodes.Macro, nodes.Assign, nodes.AssignBlock)
+"""What may stand outside the blocks: it prints nothing and both blocks see it."""
+
+
+def _blank(part: nodes.Node) -> bool:
+    return isinstance(part, nodes.Output) and all(
+        isinstance(n, nodes.TemplateData) and not n.data.strip() for n in part.nodes
+    )
+
+
+def _fields_of_x(body: nodes.Template) -> frozenset[str] | None:
+    """The fields that are named as ``x.field`` or ``x['field']``; None where x is used in another way."""
+    fields, uses = set(), sum(n.name == "x" for n in body.find_all(nodes.Name))
+    for node in body.find_all((nodes.Getattr, nodes.Getitem)):
+        if isinstance(node.node, nodes.Name) and node.node.name == "x":  # type: ignore[attr-defined]
+            if isinstance(node, nodes.Getattr):
+                fields.add(node.attr)
+            elif isinstance(node.arg, nodes.Const):  # type: ignore[attr-defined]
+                fields.add(str(node.arg.value))  # type: ignore[attr-defined]
+            else:
+                return None
+            uses -= 1
+    return None if uses else frozenset(fields)
+
+
+def _line_of(error: BaseException) -> int | None:
+    """The template's line that an error was raised from."""
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _named(error: Exception) -> str:
+    return bounded(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
 class AnswerExpression:
@@ -233,5 +300,5 @@ class AnswerExpression:
                 f"{bounded(str(error))} (a demonstration has: {', '.join(sorted(map(str, inputs)))}, answer_text)",
                 key="input.answer",
             ) from error
-        except (SecurityError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            raise TemplateError(f"cannot be rendered: {bounded(str(error))}", key="input.answer") from error
+        except Exception as error:  # whatever a template's own code raises is the template's mistake
+            raise TemplateError(f"cannot be rendered: {_named(error)}", key="input.answer") from error

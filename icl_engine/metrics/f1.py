@@ -51,13 +51,16 @@ class _Confusion:
         is_target = np.array([[c[0] == label for c in cells] for label in labels], dtype=float)
         is_predicted = np.array([[c[1] == label for c in cells] for label in labels], dtype=float)
 
-        def macro(draws: Any) -> Any:
-            """Shape (repeats, cells) -> (repeats,). A label absent from a resample is left out of its mean."""
-            both = draws @ (is_target * is_predicted).T
-            seen = draws @ is_target.T
-            claimed = draws @ is_predicted.T
-            f1 = 2 * both / np.maximum(seen + claimed, 1)
-            return f1.sum(axis=1) / np.maximum((seen + claimed > 0).sum(axis=1), 1)
+        def f1(draws: Any) -> tuple[Any, Any]:
+            """Shape (repeats, cells) -> F1 and support, each (repeats, labels)."""
+            support = draws @ (is_target + is_predicted).T
+            return 2 * (draws @ (is_target * is_predicted).T) / np.maximum(support, 1), support
 
-        value = float(macro(counts[None, :])[0])
-        return Score(value, bootstrap_counts(counts, macro, seed=self._seed), n)
+        whole = f1(counts[None, :])[0]
+
+        def macro(draws: Any) -> Any:
+            """A label that a resample lacks keeps its F1 of the whole: a mean over fewer labels is another quantity."""
+            value, support = f1(draws)
+            return np.where(support > 0, value, whole).mean(axis=1)
+
+        return Score(float(whole.mean()), bootstrap_counts(counts, macro, seed=self._seed), n)

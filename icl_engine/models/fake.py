@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from icl_engine.models.base import Provider
 from icl_engine.types import Capabilities, Continuation, Generate, NextToken, Request, Response, Usage
 
@@ -21,7 +23,7 @@ class Fake(Provider):
 
     use: Literal["fake"] = "fake"
     name: str = "fake"
-    answers: tuple[str, ...] = ("positive", "negative")
+    answers: tuple[str, ...] = Field(default=("positive", "negative"), min_length=1)
 
     @property
     def title(self) -> str:
@@ -30,7 +32,7 @@ class Fake(Provider):
 
     def connect(self) -> FakeEndpoint:
         """An endpoint in this process."""
-        return FakeEndpoint(self.name, self.answers)
+        return FakeEndpoint(self.identity or f"fake:{self.name}:{'|'.join(self.answers)}", self.answers)
 
 
 class FakeEndpoint:
@@ -38,8 +40,8 @@ class FakeEndpoint:
 
     capabilities = Capabilities(text=True, chat=True, top_logprobs=1000, continuation=True)
 
-    def __init__(self, name: str, answers: Sequence[str]) -> None:
-        self.identity = f"fake:{name}:{'|'.join(answers)}"
+    def __init__(self, identity: str, answers: Sequence[str]) -> None:
+        self.identity = identity
         self._answers = answers
 
     async def check(self) -> None:

@@ -67,7 +67,7 @@ def label_scores(prompt: Prompt, need: Need, can: Capabilities, *, role: Role = 
         top = min(can.top_logprobs, max(TOP, 2 * len(words)))
         (response,) = yield [Request(shown, NextToken(top), role=role)]
         said = response.text
-        known, bounds = _from_next_token(words, response, exact_only=can.continuation)
+        words, known, bounds = _from_next_token(words, response, exact_only=can.continuation)
     missing = [w for w in words if w.text not in known]
     if can.continuation and missing:
         answers = yield [Request(shown, Continuation(w.text), role=role) for w in missing]
@@ -76,16 +76,27 @@ def label_scores(prompt: Prompt, need: Need, can: Capabilities, *, role: Role = 
     if not can.continuation:
         method = "top_k"
     logprobs = _sequence(words, known, bounds) if need.scores == "sequence" else _trie(words, known, bounds)
-    bounded = tuple(dict.fromkeys(w.label for w in words if w.text not in known))
+    bounded = tuple(dict.fromkeys(w.label for w in words if _inexact(w, need, can, known)))
     if need.want == "argmax" and max(logprobs, key=logprobs.__getitem__) not in bounded:
         bounded = ()  # no bound reaches the best label: the argmax is exact
     return LabelScores(logprobs, method, bounded, said)
 
 
+def _inexact(word: _Word, need: Need, can: Capabilities, known: Mapping[str, Spelt]) -> bool:
+    """Whether a word's figure is a bound: it was not seen, or only its first token was (which settles a trie)."""
+    if word.text not in known:
+        return True
+    spelt = "".join(token for token, _ in known[word.text])
+    return need.scores == "sequence" and not can.continuation and spelt != word.text
+
+
 def _from_next_token(
     words: Sequence[_Word], response: Response, *, exact_only: bool
-) -> tuple[dict[str, Spelt], dict[str, float]]:
-    """Words settled by the next token, and for the others an upper bound of log p."""
+) -> tuple[list[_Word], dict[str, Spelt], dict[str, float]]:
+    """The words that count, those settled by the next token, and for the others an upper bound of log p.
+
+    A word that begins with the same token as another of its label adds nothing that can be seen, and is left out.
+    """
     if not response.tokens:
         raise RequestError(
             "the model left out the log-probabilities it was asked for; set output's verbalizer to read: text"
@@ -95,9 +106,9 @@ def _from_next_token(
         top.setdefault(token, logprob)
     known: dict[str, Spelt] = {w.text: ((w.text, top[w.text]),) for w in words if w.text in top}
     if exact_only:
-        return known, {}
+        return list(words), known, {}
     floor = min(top.values())
-    heads: dict[str, str] = {}
+    heads = {w.text: w.label for w in words if w.text in known}
     bounds: dict[str, float] = {}
     for w in words:
         if w.text in known:
@@ -106,15 +117,17 @@ def _from_next_token(
         if head is None:
             bounds[w.text] = floor
             continue
-        rival = heads.setdefault(head, w.label)
+        rival = heads.get(head, w.label)
         if rival != w.label:
             raise TaskError(
                 f"labels {rival!r} and {w.label!r} begin with the same token {head!r}, and the model gives only the "
                 "next token's log-probabilities; choose words that differ, or set read: text",
                 key="output",
             )
-        known[w.text] = ((head, top[head]),)
-    return known, bounds
+        if head not in heads:
+            heads[head] = w.label
+            known[w.text] = ((head, top[head]),)
+    return [w for w in words if w.text in known or w.text in bounds], known, bounds
 
 
 def _complete(word: _Word, response: Response) -> Spelt:

@@ -51,9 +51,12 @@ class ReplayEndpoint:
                 continue
             try:
                 row = orjson.loads(line)
-                self._record.setdefault(row["prompt"], []).append(row["completion"])
+                prompt, completion = row["prompt"], row["completion"]
             except (ValueError, KeyError, TypeError) as error:
                 raise EndpointError(f"{path}:{number}: not a row with prompt and completion") from error
+            if not isinstance(prompt, str) or not isinstance(completion, str):
+                raise EndpointError(f"{path}:{number}: prompt and completion are texts")
+            self._record.setdefault(prompt, []).append(completion)
         self.identity = identity or f"replay:{hashlib.sha256(raw).hexdigest()}"
 
     async def check(self) -> None:

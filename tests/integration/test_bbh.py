@@ -98,6 +98,6 @@ def test_navigate_scores_as_published_through_a_model_api(mock: str, kind: str, 
 @pytest.mark.parametrize("kind", ["direct", "cot"])
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_scores_as_published_from_its_record(name: str, kind: str, tmp_path: Path) -> None:
-    record = {"use": "replay", "path": str(DATA / f"{name}.replay.{kind}.jsonl")}
+    record: dict[str, object] = {"use": "replay", "path": str(DATA / f"{name}.replay.{kind}.jsonl")}
     result = icl.run(bbh(name, kind, record), out=tmp_path / "run")
     assert 100 * result.metrics["exact_match"].value == pytest.approx(PUBLISHED[name][kind], abs=0.01)

@@ -104,7 +104,7 @@ class StandIn:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
-        owner = self
+        owner: StandIn = self
 
         class Handler(_Handler):
             stand_in = owner

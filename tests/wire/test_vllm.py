@@ -318,15 +318,33 @@ def test_the_key_is_in_no_log_record(server: StandIn, caplog: pytest.LogCaptureF
 
 
 def test_a_web_page_on_the_port_is_noticed_before_anything_is_posted(
-    server: StandIn, write_task: Callable[..., Path], icl: Callable[..., tuple[int, str, str]], tmp_path: Path
+    server: StandIn, write_task: Callable[..., Path], start: Callable[..., Any], tmp_path: Path
 ) -> None:
     server.html = True
-    status, _, err = icl("run", write_task(model=model(server)), "--out", "out")
-    assert status == 2
+    process = start("run", write_task(model=model(server)), "--out", "out")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 2, err
+    assert err.count("\n") == 1, err
+    assert err.startswith("error: ")
     assert server.url in err
     assert "html" in err
     assert HTML.decode() not in err
     assert server.received == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_listening_ends_the_run_in_one_line(
+    write_task: Callable[..., Path], start: Callable[..., Any], tmp_path: Path
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        process = start("run", write_task(model={"use": "vllm", "base_url": url, "name": "m"}), "--out", "out")
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 2, err
+    assert err.count("\n") == 1, err
+    assert err.startswith("error: ")
+    assert url in err
     assert not (tmp_path / "out").exists()
 
 
@@ -348,7 +366,7 @@ def test_nothing_listening_is_an_endpoint_error() -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "ftp://h/v1", "http://user:password@h/v1", "http://"])
 def test_a_base_url_that_is_none(url: str) -> None:
-    with pytest.raises(ValueError, match="URL|password"):
+    with pytest.raises(ValueError, match=r"URL|password"):
         Vllm(base_url=url, name="m")
 
 

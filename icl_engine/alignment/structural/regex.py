@@ -58,19 +58,23 @@ class Regex(Aligner):
         return _compile(self.pattern)
 
     def write(self, target: Any) -> str:
-        """The target as text."""
+        """The target as text; with ``take: all`` a list's items with commas between."""
+        if self.take == "all" and isinstance(target, list | tuple):
+            return ", ".join(map(text_of, target))
         return text_of(target)
 
     def canon(self, value: Any) -> Any:
         """Text without outer white space; with ``take: all`` a list of such texts."""
-        if self.take == "all" and isinstance(value, list | tuple):
-            return [canon_text(v) for v in value]
-        return canon_text(value)
+        if self.take != "all":
+            return canon_text(value)
+        return [canon_text(v) for v in (value if isinstance(value, list | tuple) else [value])]
 
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Search what is left of the text; no match is status ``unparsed``."""
         group = self.group if self.group is not None else min(1, self._regex.groups)
-        found = [m.group(group) or "" for m in self._matches(reading.text or "")]
+        # RE2 reads UTF-8, which has no lone surrogates.
+        text = (reading.text or "").encode("utf-8", "replace").decode()
+        found = [part for m in self._matches(text) if (part := m.group(group)) is not None]
         if not found:
             return replace(reading, value=None, status="unparsed", trace=(*reading.trace, "regex: no match"))
         if self.take == "all":

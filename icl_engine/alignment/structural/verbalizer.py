@@ -66,8 +66,10 @@ class Verbalizer(Aligner):
             for word in words:
                 if not word.strip() or word != word.strip():
                     raise ValueError(f"label {label!r}: a word is not empty and has no outer white space: {word!r}")
-                if owner.setdefault(word, label) != label:
-                    raise ValueError(f"the word {word!r} stands for both {owner[word]!r} and {label!r}")
+                if word in owner:
+                    both = f"both {owner[word]!r} and {label!r}" if owner[word] != label else f"{label!r} twice"
+                    raise ValueError(f"the word {word!r} stands for {both}")
+                owner[word] = label
         return labels
 
     def write(self, target: Any) -> str:

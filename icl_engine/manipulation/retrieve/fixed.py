@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from icl_engine.errors import TaskError
 from icl_engine.manipulation.retrieve.drawn import Drawn, DrawnOnce
 from icl_engine.protocols import Identity
 from icl_engine.types import Demonstration, Example
@@ -31,6 +32,8 @@ class Fixed(DrawnOnce):
 
     def fit(self, pool: Sequence[Example], identity: Identity, seed: int) -> Drawn:
         """The demonstrations themselves. `pool` holds the rows of `path` or `items`."""
+        if self.k is not None and self.k > len(pool):
+            raise TaskError(f"k is {self.k}, but there are {len(pool)} rows", key="input.demonstrations.k")
         chosen = pool if self.k is None else pool[: self.k]
         shown = tuple(Demonstration(x, why=f"fixed {i + 1}") for i, x in enumerate(chosen))
         return Drawn(shown, tuple(identity(x) for x in chosen))

@@ -1,0 +1,244 @@
+"""I as a whole: joining, text and chat forms, the identity that makes duplicates, and what is kept between calls."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icl_engine.errors import TemplateError
+from icl_engine.manipulation.few_shot import FewShot
+from icl_engine.manipulation.retrieve.fixed import Fixed
+from icl_engine.manipulation.retrieve.random import Random
+from icl_engine.manipulation.template import AnswerExpression, Template
+from icl_engine.types import Demonstration, Example, Message, Prompt
+
+QA = Template("Q: {{ q }}\nA: {{ answer }}")
+QUERY = Example("query", {"q": "three"})
+
+
+def solved(q: str, target: Any, **more: Any) -> Demonstration:
+    return Demonstration(Example(f"id {q}", {"q": q, **more}, target))
+
+
+ONE, TWO = solved("one", 1), solved("two", 2)
+
+
+def few_shot(template: Template = QA, **options: Any) -> FewShot:
+    return FewShot(template, str, **options)
+
+
+def whole(prompt: Prompt, answer: str) -> str:
+    assert prompt.text is not None
+    return f"{prompt.text}{prompt.lead}{answer}{prompt.after}"
+
+
+# -- text
+
+
+@pytest.mark.parametrize(
+    ("instruction", "demonstrations", "expected"),
+    [
+        ("", (), "Q: three\nA:"),
+        ("Count.", (), "Count.\n\nQ: three\nA:"),
+        ("", (ONE,), "Q: one\nA: 1\n\nQ: three\nA:"),
+        ("Count.", (ONE, TWO), "Count.\n\nQ: one\nA: 1\n\nQ: two\nA: 2\n\nQ: three\nA:"),
+    ],
+)
+def test_instruction_demonstrations_and_query_are_joined_by_a_blank_line(
+    instruction: str, demonstrations: tuple[Demonstration, ...], expected: str
+) -> None:
+    prompt = few_shot(instruction=instruction).render(QUERY, demonstrations, chat=False)
+    assert prompt == Prompt(expected, None, " ", "", demonstrations)
+
+
+@pytest.mark.parametrize("separator", ["", "\n", "\n###\n"])
+def test_parts_are_joined_by_the_separator(separator: str) -> None:
+    prompt = few_shot(instruction="Count.", separator=separator).render(QUERY, (ONE, TWO), chat=False)
+    assert prompt.text == separator.join(["Count.", "Q: one\nA: 1", "Q: two\nA: 2", "Q: three\nA:"])
+
+
+def test_an_instruction_block_that_renders_to_nothing_adds_no_separator() -> None:
+    template = Template(
+        "{% block instruction %}{{ instruction }}{% endblock %}{% block example %}{{ answer }}!{% endblock %}"
+    )
+    assert few_shot(template).render(Example(0, {}), (ONE,), chat=False).text == "1!"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("Q: {{ q }}\nA: {{ answer }}", "three"),
+        ("{{ q }} {{ answer }}, she said.", "three"),
+        ("{{ answer }}", "three"),
+        ("{{ q }}\n{{ answer }}", ""),
+        ("{{ q }}{{ answer }}", " \n"),
+    ],
+)
+@pytest.mark.parametrize("demonstrations", [(), (ONE, TWO)])
+@pytest.mark.parametrize("instruction", ["", "Count."])
+def test_a_prompt_with_its_answer_reads_as_one_more_demonstration(
+    source: str, text: str, demonstrations: tuple[Demonstration, ...], instruction: str
+) -> None:
+    template = Template(source)
+    x = Example("query", {"q": text})
+    prompt = few_shot(template, instruction=instruction).render(x, demonstrations, chat=False)
+    examples = [*(d.example for d in demonstrations), Example("query", {"q": text}, 3)]
+    filled = [template.example(e.inputs).filled(str(e.target)) for e in examples]
+    assert whole(prompt, "3") == "\n\n".join(part for part in (instruction, *filled) if part)
+
+
+@pytest.mark.parametrize("source", ["Q: {{ q }} {{ answer }}", "{{ q }} {{ answer }}"])
+@given(instruction=st.text(), q=st.text())
+def test_a_prompt_never_ends_in_white_space(source: str, instruction: str, q: str) -> None:
+    prompt = few_shot(Template(source), instruction=instruction).render(Example(0, {"q": q}), (), chat=False)
+    assert prompt.text == (prompt.text or "").rstrip()
+
+
+def test_a_cloze_keeps_what_stands_after_the_answer() -> None:
+    prompt = few_shot(Template("{{ q }}? {{ answer }}, yes.")).render(QUERY, (ONE,), chat=False)
+    assert prompt == Prompt("one? 1, yes.\n\nthree?", None, " ", ", yes.", (ONE,))
+
+
+# -- chat
+
+
+def test_turns_are_a_system_message_and_a_user_and_assistant_turn_a_demonstration() -> None:
+    prompt = few_shot(instruction="Count.").render(QUERY, (ONE, TWO), chat=True)
+    assert prompt.text is None
+    assert prompt.messages == (
+        Message("system", "Count."),
+        Message("user", "Q: one\nA:"),
+        Message("assistant", "1"),
+        Message("user", "Q: two\nA:"),
+        Message("assistant", "2"),
+        Message("user", "Q: three\nA:"),
+    )
+
+
+def test_a_single_turn_holds_demonstrations_and_query() -> None:
+    prompt = few_shot(instruction="Count.", turns="single").render(QUERY, (ONE, TWO), chat=True)
+    assert prompt.messages == (
+        Message("system", "Count."),
+        Message("user", "Q: one\nA: 1\n\nQ: two\nA: 2\n\nQ: three\nA:"),
+    )
+
+
+@pytest.mark.parametrize("turns", ["turns", "single"])
+def test_chat_without_instruction_and_demonstrations_is_one_user_turn(turns: str) -> None:
+    assert few_shot(turns=turns).render(QUERY, (), chat=True).messages == (Message("user", "Q: three\nA:"),)
+
+
+@pytest.mark.parametrize("turns", ["turns", "single"])
+def test_a_cloze_is_an_error_for_chat(turns: str) -> None:
+    with pytest.raises(TemplateError, match="cloze"):
+        few_shot(Template("{{ q }}? {{ answer }}, yes.", "t.j2"), turns=turns).render(QUERY, (), chat=True)
+
+
+# -- the answer of a demonstration
+
+
+def test_a_rationale_stands_at_the_answer_mark() -> None:
+    answer = AnswerExpression("{{ rationale }} So the answer is {{ answer_text }}.")
+    manipulator = FewShot(QA, lambda target: f"<{target}>", answer=answer)
+    d = solved("one", 1, rationale="One is one.")
+    assert manipulator.rationale
+    assert manipulator.render(QUERY, (d,), chat=False).text == (
+        "Q: one\nA: One is one. So the answer is <1>.\n\nQ: three\nA:"
+    )
+    messages = manipulator.render(QUERY, (d,), chat=True).messages
+    assert messages is not None
+    assert messages[1] == Message("assistant", "One is one. So the answer is <1>.")
+
+
+def test_a_demonstration_without_its_rationale_is_an_error() -> None:
+    with pytest.raises(TemplateError, match="rationale"):
+        few_shot(answer=AnswerExpression("{{ rationale }} {{ answer_text }}")).render(QUERY, (ONE,), chat=False)
+
+
+def test_the_answer_of_a_demonstration_is_never_evaluated() -> None:
+    d = solved("{{ 7*7 }}", "{% raw %}")
+    assert few_shot().render(QUERY, (d,), chat=False).text == "Q: {{ 7*7 }}\nA: {% raw %}\n\nQ: three\nA:"
+
+
+# -- duplicates
+
+
+@pytest.mark.parametrize("other", ["a  Film\n", " A FILM", "a\tfilm"])
+def test_case_and_white_space_do_not_tell_examples_apart(other: str) -> None:
+    who = few_shot().identity
+    assert who(Example(0, {"q": "a film"})) == who(Example(1, {"q": other}, "target"))
+
+
+def test_examples_that_show_differently_are_no_duplicates() -> None:
+    who = few_shot(Template("{{ q }} {{ r }} {{ answer }}")).identity
+    assert len({who(Example(0, {"q": q, "r": r})) for q, r in (("a", "b c"), ("a b", "c"), ("a b c", ""))}) == 3
+
+
+def test_a_field_the_template_does_not_show_does_not_tell_examples_apart() -> None:
+    who = few_shot().identity
+    assert who(Example(0, {"q": "a", "id": 1})) == who(Example(1, {"id": 2, "q": "a"}))
+
+
+def test_a_field_reached_through_x_alone_tells_examples_apart() -> None:
+    who = few_shot(Template("{{ x.answer }} {{ answer }}")).identity
+    assert who(Example(0, {"answer": "a"})) != who(Example(0, {"answer": "b"}))
+    assert who(Example(0, {"answer": "a", "id": 1})) == who(Example(1, {"answer": "a", "id": 2}))
+
+
+def test_the_order_of_fields_does_not_tell_examples_apart() -> None:
+    who = few_shot(Template("{{ x['the q'] }} {{ x.r }} {{ answer }}")).identity
+    assert who(Example(0, {"the q": "a", "r": "b"})) == who(Example(0, {"r": "b", "the q": "a"}))
+
+
+def test_a_field_named_as_a_function_of_jinja_tells_examples_apart() -> None:
+    who = few_shot(Template("{{ range }} {{ answer }}")).identity
+    assert who(Example(0, {"range": "1-5"})) != who(Example(0, {"range": "6-9"}))
+
+
+POOL = [Example(i, {"q": q, "id": i}, i % 2) for i, q in enumerate(["one", "two", "three", "four"])]
+
+
+@pytest.mark.parametrize("retriever", [Random(k=3), Random(k=2, balanced=True), Fixed(items=({"q": "unused"},))])
+@pytest.mark.parametrize("query", ["one", " TWO", "Three\n", "four"])
+def test_a_demonstration_is_never_the_query_nor_its_duplicate(retriever: Random | Fixed, query: str) -> None:
+    state = retriever.fit(POOL, few_shot().identity, 0)
+    manipulator = few_shot(retriever=retriever, state=state)
+    shown = manipulator.select(Example("query", {"q": query, "id": "query"}))
+    assert shown
+    assert all(d.example.inputs["q"] != query.strip().lower() for d in shown)
+
+
+def test_without_a_retriever_nothing_is_shown() -> None:
+    assert few_shot().select(QUERY) == ()
+
+
+def test_prompt_selects_and_renders_without_asking_the_model() -> None:
+    retriever = Fixed(items=({"q": "unused"},))
+    manipulator = few_shot(retriever=retriever, state=retriever.fit([ONE.example], few_shot().identity, 0))
+    with pytest.raises(StopIteration) as done:
+        next(manipulator.prompt(QUERY, chat=False))
+    assert done.value.value.text == "Q: one\nA: 1\n\nQ: three\nA:"
+
+
+# -- what is kept between calls
+
+
+def test_what_is_kept_for_one_demonstration_set_is_not_shown_for_another() -> None:
+    sets: Sequence[tuple[Demonstration, ...]] = [(), (ONE,), (TWO,), (ONE, TWO), (TWO, ONE)]
+    forms = [(chat, turns) for chat in (False, True) for turns in ("turns", "single")]
+    kept = {turns: few_shot(instruction="Count.", turns=turns) for _, turns in forms}
+    order = [(s, form) for s in sets for form in forms] * 3
+    random.Random(0).shuffle(order)
+    for demonstrations, (chat, turns) in order:
+        fresh = few_shot(instruction="Count.", turns=turns).render(QUERY, demonstrations, chat)
+        assert kept[turns].render(QUERY, demonstrations, chat) == fresh
+
+
+def test_two_manipulators_keep_nothing_in_common() -> None:
+    shown = (ONE,)
+    assert few_shot().render(QUERY, shown, chat=False) != few_shot(separator="\n").render(QUERY, shown, chat=False)
