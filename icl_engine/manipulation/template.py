@@ -172,13 +172,17 @@ class Template:
 
     def _check_mark(self, body: list[nodes.Node]) -> None:
         holder = nodes.Template(body, lineno=1)
+        marked = {"answer"}
+        for block in holder.find_all(nodes.AssignBlock):
+            if isinstance(block.target, nodes.Name) and any(n.name in marked for n in block.find_all(nodes.Name)):
+                marked.add(block.target.name)
         for node in holder.find_all((nodes.Filter, nodes.Test, nodes.Compare, nodes.Getattr, nodes.Getitem)):
             inner = node.expr if isinstance(node, nodes.Compare) else node.node  # type: ignore[attr-defined]
-            if isinstance(inner, nodes.Name) and inner.name == "answer":
+            if isinstance(inner, nodes.Name) and inner.name in marked:
                 raise self._error("'answer' may only be printed: no filter, test or operator on it", node.lineno)
-        for block in holder.find_all(nodes.FilterBlock):
-            if any(n.name == "answer" for n in block.find_all(nodes.Name)):
-                raise self._error("'answer' may only be printed, not filtered", block.lineno)
+        for filtered in holder.find_all(nodes.FilterBlock):
+            if any(n.name in marked for n in filtered.find_all(nodes.Name)):
+                raise self._error("'answer' may only be printed, not filtered", filtered.lineno)
         named = {n.name for n in holder.find_all(nodes.Name) if n.ctx == "load"}
         if "target" in named:
             raise self._error("'target' is reserved; print {{ answer }} (or {{ x.target }} for a field of that name)")
