@@ -76,7 +76,7 @@ class Pipeline:
         self._needs: dict[bool, Need] = {}
         self._loop: BackgroundLoop | None = None
         self._opening = threading.Lock()
-        self._driver: Driver | None = None
+        self._drivers: list[Driver] = []
         self._fitting: asyncio.Lock | None = None
 
     # -- the method: generators that know nothing of networks
@@ -252,16 +252,16 @@ class Pipeline:
     @property
     def driver(self) -> Driver:
         """The driver; made in the background loop at first use."""
-        if self._driver is None:
+        if not self._drivers:
             cache = None if self.cache_folder is None else Cache(self.cache_folder)
-            self._driver = Driver(self._endpoint, cache, self.concurrency)
-        return self._driver
+            self._drivers.append(Driver(self._endpoint, cache, self.concurrency))
+        return self._drivers[0]
 
     def _open(self) -> BackgroundLoop:
         with self._opening:
             if self._loop is None:
                 self._loop = BackgroundLoop()
-                weakref.finalize(self, BackgroundLoop.close, self._loop)
+                weakref.finalize(self, _shut, self._loop, self._drivers)
             return self._loop
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -274,10 +274,8 @@ class Pipeline:
     def close(self) -> None:
         """Close connections, free the weights; safe to call twice."""
         if self._loop is not None:
-            if self._driver is not None:
-                self._loop.call(self._driver.close())
-            self._loop.close()
-        self._loop = self._driver = None
+            _shut(self._loop, self._drivers)
+        self._loop = None
 
     def __enter__(self) -> Self:
         self._open()
@@ -285,3 +283,10 @@ class Pipeline:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _shut(loop: BackgroundLoop, drivers: list[Driver]) -> None:
+    """Close what an open pipeline holds; it may be collected, or the interpreter be at its end."""
+    while drivers:
+        loop.call(drivers.pop().close())
+    loop.close()

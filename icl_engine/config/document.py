@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
@@ -21,6 +23,9 @@ from icl_engine.errors import TaskError, bounded
 
 At = tuple[str | int, ...]
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+ROWS: frozenset[At] = frozenset({("data", "train"), ("data", "test"), ("input", "demonstrations", "items")})
+"""Where rows may stand in place of a file: data is never expanded."""
 
 VERBATIM = frozenset({"inline", "instruction", "separator", "answer", "pattern", "cue", "then"})
 """Texts in which a ``${…}`` is the user's own."""
@@ -61,11 +66,22 @@ class Document:
 
     def error(self, what: str, at: At = (), kind: type[TaskError] = TaskError) -> TaskError:
         """A mistake at a key: with the nearest line known."""
-        if any(at[: len(s)] == s for s in self.set):
+        given = any(at[: len(s)] == s or (at not in self.lines and s[: len(at)] == at) for s in self.set)
+        if at and given:
             return kind(what, key=f"--set {dotted(at)}")
         known = next((at[:n] for n in range(len(at), 0, -1) if at[:n] in self.lines), None)
         line = self.lines[known] if known is not None else None
         return kind(what, file=self.file, line=line, key=dotted(at) or None)
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """Give mistakes that name only a key their file and line."""
+        try:
+            yield
+        except TaskError as error:
+            if error.file is None and error.key and not error.key.startswith("--"):
+                raise self.error(error.what, path_of(error.key), type(error)) from error
+            raise
 
 
 def read(path: Path) -> Document:
@@ -82,16 +98,25 @@ def read(path: Path) -> Document:
         raise TaskError("is not UTF-8 text", file=path) from error
     try:
         node = _yaml().compose(StringIO(text))
-        tree = _yaml().load(StringIO(text))
+        tree, lines = _yaml().load(StringIO(text)), dict(_lines(node, ()))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = bounded(str(error.problem or error.context or "not YAML"))
         raise TaskError(what, file=path, line=mark.line + 1 if mark else None) from error
     except (YAMLError, ValueError) as error:
         raise TaskError(f"not YAML: {bounded(str(error))}", file=path) from error
+    except RecursionError as error:
+        raise TaskError("is nested without end (an alias inside its own anchor?)", file=path) from error
     if not isinstance(tree, dict):
         raise TaskError("a task file is a mapping of keys (name, data, input, model, output …)", file=path, line=1)
-    return Document(spelt_out(tree), path, dict(_lines(node, ())))
+    return Document(spelt_out(tree), path, lines)
+
+
+class _Constructor(SafeConstructor):
+    """YAML 1.2's core schema has no timestamps: dates are text to a task."""
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
 
 
 def value(text: str) -> Any:
@@ -104,8 +129,7 @@ def value(text: str) -> Any:
 
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
-    # Dates are text to a task: YAML 1.2's core schema has no timestamps.
-    yaml.constructor.add_constructor("tag:yaml.org,2002:timestamp", type(yaml.constructor).construct_yaml_str)
+    yaml.Constructor = _Constructor
     return yaml
 
 
@@ -146,13 +170,18 @@ def override(document: Document, settings: Mapping[str, Any]) -> Document:
     """
     tree, given = document.tree, set(document.set)
     for path, new in settings.items():
-        at = _path(path)
+        at = path_of(path)
         tree = _set(tree, at, new, path)
         given.add(at)
     return Document(spelt_out(tree), document.file, document.lines, frozenset(given))
 
 
-def _path(text: str) -> At:
+def path_of(text: str) -> At:
+    """A path from what a user wrote.
+
+    >>> path_of("output[0].labels") == path_of("output.0.labels") == ("output", 0, "labels")
+    True
+    """
     parts = re.findall(r"[^.\[\]]+", text)
     if not parts:
         raise TaskError("--set takes a.b=value")
@@ -187,6 +216,8 @@ def expanded(document: Document) -> dict[str, Any]:
     """
 
     def walk(node: Any, at: At) -> Any:
+        if at in ROWS and isinstance(node, list | tuple):
+            return node
         if isinstance(node, Mapping):
             return {k: walk(v, (*at, str(k))) for k, v in node.items()}
         if isinstance(node, list):

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from icl_engine.alignment.chain import Chain
-from icl_engine.config.document import Document, expanded, override, read, spelt_out, unexpanded
+from icl_engine.config.document import VARIABLE, Document, expanded, override, read, spelt_out, unexpanded
 from icl_engine.config.task import Inline, Task, parse
-from icl_engine.data.source import Schema, examples, fingerprint
+from icl_engine.data.source import Schema, examples, fingerprint, place
 from icl_engine.errors import DataError, TaskError, TemplateError, did_you_mean
 from icl_engine.manipulation.few_shot import FewShot
 from icl_engine.manipulation.template import AnswerExpression, Template
@@ -36,11 +36,13 @@ class Loaded:
     Args:
         task: the task with ``${VAR}`` expanded and paths absolute: only ever held in memory.
         document: the task as written.
+        tree: the document's tree with ``${VAR}`` expanded: only ever held in memory.
         program: the saved program it came from, if it did.
     """
 
     task: Task
     document: Document
+    tree: Mapping[str, Any]
     program: Mapping[str, Any] | None = None
 
     @property
@@ -79,20 +81,35 @@ class Loaded:
         train = self.task.data.train
         return [] if train is None else list(examples(train, self.schema, need_target=False, key="data.train"))
 
+    @property
+    def endpoint(self) -> str:
+        """The model's identity, as it may be written down: a hash where it holds the value of a variable."""
+        identity = self.task.model.connect().identity
+        hidden = VARIABLE.search(str(self.document.tree["model"]))
+        return f"sha256:{hashlib.sha256(identity.encode()).hexdigest()}" if hidden else identity
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of what decides the predictions: task (without concurrency, limit, caps), template, data."""
+        # Defaults come from the resolved task, the values of variables from the tree; paths as they are written.
         task = {**self.resolved, "input": {**self.resolved["input"], "template": self.template.source}}
         task["run"] = {"seed": self.task.run.seed}
-        task["data"] = {k: v for k, v in task["data"].items() if k not in ("train", "test")}
+        task["data"] = _without(task["data"], "train", "test")
+        given = {k: v for k, v in self.tree.items() if k in ("input", "output", "metrics", "model")}
+        given["model"] = _without(given["model"], "api_key")
         data = self.task.data
         hashes = [None if source is None else fingerprint(source) for source in (data.train, data.test)]
         shown = self.task.input.demonstrations
         if (path := getattr(shown, "path", None)) is not None:
             hashes.append(fingerprint(path))
         saved = self.program and {k: self.program[k] for k in ("demonstrations", "states")}
-        raw = orjson.dumps([task, hashes, saved], option=orjson.OPT_SORT_KEYS)
+        parts = [task, given, hashes, saved, self.task.model.connect().identity]
+        raw = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
         return hashlib.sha256(raw).hexdigest()[:16]
+
+
+def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {k: v for k, v in mapping.items() if k not in keys}
 
 
 def load_task(
@@ -115,7 +132,8 @@ def load_task(
         document = override(document, settings)
     if "name" not in document.tree and document.file:
         document.tree["name"] = document.file.name.removesuffix(PROGRAM).removesuffix(".yaml").removesuffix(".yml")
-    loaded = Loaded(parse(document, expanded(document)), document, program)
+    tree = expanded(document)
+    loaded = Loaded(parse(document, tree), document, tree, program)
     _files_exist(loaded)
     return loaded
 
@@ -206,6 +224,11 @@ def build(loaded: Loaded) -> Pipeline:
     Raises:
         TaskError: template, demonstrations, model and output do not fit together.
     """
+    with loaded.document.placing():
+        return _build(loaded)
+
+
+def _build(loaded: Loaded) -> Pipeline:
     task = loaded.task
     chain = Chain(task.output)
     manipulator = _manipulator(loaded, chain)
@@ -224,6 +247,8 @@ def build(loaded: Loaded) -> Pipeline:
         prepare=loaded.schema.inputs,
     )
     _takes(loaded, pipeline.capabilities)
+    # What does not fit is told when the task is loaded; a cloze adds conditions of its own at its first row.
+    chain.need(pipeline.capabilities, rationale=manipulator.rationale, cloze=False)
     return pipeline
 
 
@@ -264,7 +289,7 @@ def _solved(loaded: Loaded, chain: Chain) -> list[Example]:
     retriever = loaded.task.input.demonstrations
     rows, path = getattr(retriever, "items", None), getattr(retriever, "path", None)
     if rows is not None or path is not None:
-        key = "input.demonstrations"
+        key = "input.demonstrations.items"
         source: Any = path if path is not None else rows
         pool = list(examples(source, loaded.schema, need_target=True, key=key))
     elif loaded.task.data.train is None:
@@ -272,22 +297,22 @@ def _solved(loaded: Loaded, chain: Chain) -> list[Example]:
     else:
         source, key, pool = loaded.task.data.train, "data.train", loaded.pool
     for index, x in enumerate(pool):
-        check_target(chain, x, source, index, key, required=True)
+        if index == 0 or loaded.template.missing(x.inputs):
+            loaded.template.example(x.inputs)
+    for index, x in enumerate(pool):
+        check_target(loaded, chain, x, source, index, key)
     return pool
 
 
-def check_target(chain: Chain, x: Example, source: Any, index: int, key: str, *, required: bool) -> None:
-    """See that O can express an example's target.
+def check_target(loaded: Loaded, chain: Chain, x: Example, source: Any, index: int, key: str) -> None:
+    """See that an example has a target, and that O can express it.
 
     Raises:
-        DataError: it cannot, or there is none.
+        DataError: it has none, or O cannot.
     """
     try:
-        if x.target is None and required:
-            raise ValueError("has no target")
-        if x.target is not None:
-            chain.canon(x.target)
+        if x.target is None:
+            raise ValueError(f"row has no target {loaded.task.data.target!r}")
+        chain.canon(x.target)
     except ValueError as error:
-        file = source if isinstance(source, str | Path) else None
-        where = f"row {index} (id {x.id!r})"
-        raise DataError(f"{where}: {error}", file=file, key=None if file else key) from error
+        raise DataError(str(error), **place(source, index, key)) from error

@@ -110,6 +110,14 @@ class Inline(Section):
     inline: str
 
 
+def _template(template: Any) -> str | Inline:
+    if isinstance(template, str | Inline):
+        return template
+    if not isinstance(template, Mapping):
+        raise PydanticCustomError("template", "takes a name, a path, or {{inline: …}}")
+    return Inline.model_validate(template)
+
+
 class Input(Section):
     """`input`: the input manipulation I.
 
@@ -122,7 +130,7 @@ class Input(Section):
         answer: what stands at the answer mark of a demonstration, a Jinja text; by default the target as O writes it.
     """
 
-    template: str | Inline
+    template: Annotated[str | Inline, BeforeValidator(_template)]
     instruction: str = ""
     demonstrations: Annotated[SerializeAsAny[Retriever] | None, BeforeValidator(_component("retriever", ("path",)))] = (
         None
@@ -171,7 +179,8 @@ def parse(document: Document, tree: Mapping[str, Any]) -> Task:
     try:
         return Task.model_validate(tree, context={"base": document.base})
     except ValidationError as error:
-        first = min(error.errors(), key=lambda e: _order(document, e["loc"]))
+        # An unknown key is told before all else: where a required key is misspelt, it is the cause.
+        first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _order(document, e["loc"])))
         raise _told(document, tree, first) from None
 
 
@@ -200,6 +209,8 @@ def _told(document: Document, tree: Mapping[str, Any], error: Any) -> TaskError:
         given = str(error.get("input"))
         valid = [v.strip("' ") for v in context["expected"].replace(" or ", ", ").split(", ")]
         return document.error(f"{given!r} is not valid{did_you_mean(given, valid)}", at)
+    if kind == "use":
+        return document.error(bounded(error["msg"]), (*at, "use"))
     if kind == "none_required":
         return document.error("takes no value", at)
     message = str(context["error"]) if kind == "value_error" and "error" in context else error["msg"]

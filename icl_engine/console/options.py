@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,7 +36,10 @@ def settings(given: list[str] | None) -> Mapping[str, Any]:
         path, equals, text = item.partition("=")
         if not equals or not path.strip():
             raise TaskError(f"takes a.b=value, not {item!r}", key="--set")
-        found[path.strip()] = value(text)
+        try:
+            found[path.strip()] = value(text)
+        except TaskError as error:
+            raise TaskError(error.what, key=f"--set {path.strip()}") from error
     return found
 
 
@@ -43,4 +47,6 @@ def loaded(task: str, model: str | None, sets: list[str] | None) -> Loaded:
     """The task a command was given."""
     from icl_engine.config.load import load_task
 
+    if model is not None and (model.endswith(".gguf") or "/" in model):
+        model = str(Path(model).expanduser().absolute())  # a path typed here is relative to here
     return load_task(task, model=model, settings=settings(sets))

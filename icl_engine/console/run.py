@@ -27,9 +27,7 @@ def run(
     from icl_engine.engine.run import run_loaded
 
     found = loaded(task, model, sets)
-    for note in notes(found):
-        print(f"note: {note}", file=sys.stderr)
-    with _Bar() as bar:
+    with _Bar(notes(found)) as bar:
         result = run_loaded(found, limit=limit, out=out, cache=False if no_cache else None, progress=bar.update)
     _table(result)
     if result.failed > found.task.run.max_failures:
@@ -49,7 +47,8 @@ def notes(found: Loaded) -> list[str]:
 class _Bar:
     """Progress on standard error: a bar on a terminal, one line a tenth of the rows elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
         self._live = sys.stderr.isatty()
         self._said = 0
 
@@ -71,6 +70,9 @@ class _Bar:
         return self
 
     def update(self, p: Progress) -> None:
+        """Show how far the run is; before that, once, what the user should know."""
+        while self._notes:
+            print(f"note: {self._notes.pop(0)}", file=sys.stderr)
         if self._live:
             note = f"{p.paid} asked, {p.cached} cached" + (f", {p.retries} retries" if p.retries else "")
             self._bar.update(self._row, completed=p.done, total=p.total, note=note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import orjson
 from icl_engine.errors import DataError, bounded, did_you_mean
 
 Row = dict[str, Any]
-NumberedRows = Iterator[tuple[int, Row]]
-"""(line or row number in the file, counted from 1; the row)"""
+NumberedRows = Iterator[tuple[int | None, Row]]
+"""(line in the file, counted from 1, where the format has lines; the row)"""
 
 
 def rows(path: Path) -> NumberedRows:
@@ -32,8 +32,6 @@ def rows(path: Path) -> NumberedRows:
         yield from reader(path)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", file=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text (byte {error.start} of a block: {error.reason})", file=path) from error
 
 
 def _jsonl(path: Path) -> NumberedRows:
@@ -48,19 +46,24 @@ def _json_array(path: Path) -> NumberedRows:
     found = _json(path, path.read_bytes().removeprefix(b"\xef\xbb\xbf"), None)
     if not isinstance(found, list):
         raise DataError("a .json data file is a list of objects (for one object a line, name it .jsonl)", file=path)
-    for number, row in enumerate(found, start=1):
-        yield number, _object(path, number, row)
+    for index, row in enumerate(found):
+        if not isinstance(row, dict):
+            raise DataError(f"row {index} is a {type(row).__name__}, not an object with fields", file=path)
+        yield None, row
 
 
 def _separated(delimiter: str) -> Callable[[Path], NumberedRows]:
     def read(path: Path) -> NumberedRows:
         csv.field_size_limit(sys.maxsize)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+        with path.open("rb") as file:
+            reader = csv.reader(_decoded(path, file), delimiter=delimiter, strict=True)
             try:
                 header = next(reader, None)
                 if header is None:
                     raise DataError("is empty; its first line names the fields", file=path)
+                if len(set(header)) < len(header):
+                    twice = next(name for name in header if header.count(name) > 1)
+                    raise DataError(f"the header names the field {twice!r} twice", file=path, line=1)
                 for values in reader:
                     if not values:
                         continue
@@ -72,6 +75,14 @@ def _separated(delimiter: str) -> Callable[[Path], NumberedRows]:
                 raise DataError(f"not well-formed: {error}", file=path, line=reader.line_num) from error
 
     return read
+
+
+def _decoded(path: Path, lines: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"not UTF-8 text ({error.reason})", file=path, line=number) from error
 
 
 def _json(path: Path, raw: bytes, line: int | None) -> Any:

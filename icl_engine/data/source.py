@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -85,19 +86,30 @@ def examples(source: Source, schema: Schema, *, need_target: bool, key: str) -> 
         need_target: whether a row without an answer is a mistake.
         key: the task key to name where the source itself is at fault.
     """
-    for index, (number, row) in enumerate(_numbered(source, key)):
-        where = {"file": source, "line": number} if isinstance(source, str | Path) else {"key": f"{key}[{index}]"}
-        yield schema.example(row, index, where, need_target=need_target)
+    for index, (line, row) in enumerate(_numbered(source, key)):
+        yield schema.example(row, index, _where(source, index, line, key), need_target=need_target)
+
+
+def place(source: Source, index: int, key: str) -> dict[str, Any]:
+    """Where a row stands, for an error: file and line, or key. Reads the source again."""
+    line = next(islice(_numbered(source, key), index, None), (None, {}))[0]
+    return _where(source, index, line, key)
+
+
+def _where(source: Source, index: int, line: int | None, key: str) -> dict[str, Any]:
+    if not isinstance(source, str | Path):
+        return {"key": f"{key}[{index}]"}
+    return {"file": source, "line": line} if line is not None else {"file": source, "key": f"row {index}"}
 
 
 def _numbered(source: Source, key: str) -> NumberedRows:
     if isinstance(source, str | Path):
         yield from rows(Path(source))
         return
-    for number, row in enumerate(source, start=1):
+    for index, row in enumerate(source):
         if not isinstance(row, Mapping):
-            raise DataError(f"row {number - 1} is a {type(row).__name__}, not a mapping", key=key)
-        yield number, dict(row)
+            raise DataError(f"is a {type(row).__name__}, not a mapping", key=f"{key}[{index}]")
+        yield None, dict(row)
 
 
 def fingerprint(source: Source) -> str:

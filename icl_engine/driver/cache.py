@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
 from icl_engine.errors import TaskError
 from icl_engine.types import Continuation, Generate, NextToken, Request, Response, Usage
@@ -70,14 +71,24 @@ class Cache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(SCHEMA)
+            self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise TaskError(
                 f"the cache {self.path} cannot be used ({error}); "
                 "set ICL_CACHE_DIR to another folder, or run with --no-cache"
             ) from error
+
+    @retry(
+        # Several who open a new file at once: SQLite does not wait for the one who changes the journal's mode.
+        retry=retry_if_exception_message(match=r".*locked"),
+        wait=wait_random(0.01, 0.1),
+        stop=stop_after_delay(30),
+        reraise=True,
+    )
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(SCHEMA)
 
     def get(self, key: str) -> Response | None:
         """The answer kept under a key."""

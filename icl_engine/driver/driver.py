@@ -160,12 +160,15 @@ class Driver:
 
     async def _check(self) -> None:
         """Check the endpoint before its first request, once for all who wait."""
-        if self._checked is None:
-            self._checked = asyncio.ensure_future(self.endpoint.check())
+        check = self._checked
+        if check is None:
+            check = self._checked = asyncio.ensure_future(self.endpoint.check())
         try:
-            await asyncio.shield(self._checked)
+            await asyncio.shield(check)
         except EndpointError:
-            self._checked = None if self._checked.done() else self._checked
+            # Whoever asks next checks anew; those who waited with us were told the same.
+            if self._checked is check:
+                self._checked = None
             raise
 
     async def close(self) -> None:

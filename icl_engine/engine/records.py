@@ -24,7 +24,8 @@ def prediction_record(x: Example, result: Prediction | RequestError) -> Record:
     record: Record = {"id": x.id, "inputs": dict(x.inputs)}
     if isinstance(result, RequestError):
         failed = {"prompt_sha256": None, "text": None, "prediction": None, "target": x.target, "correct": None}
-        return {**record, **failed, "scores": {}, "status": "failed", "distribution": None, "error": str(result)}
+        rest: Record = {"demonstrations": [], "trace": [], "usage": usage_record(Usage()), "error": str(result)}
+        return {**record, **failed, "scores": {}, "status": "failed", "distribution": None, **rest}
     record["prompt_sha256"] = prompt_sha256(result.prompt)
     record["text"] = result.text
     record |= {"prediction": result.value, "target": x.target, "correct": None, "scores": {}}

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from icl_engine.config.load import Loaded, TaskLike, build, check_target, load_task
+from icl_engine.data.source import place
 from icl_engine.engine.journal import Journal, write_json
 from icl_engine.engine.records import (
     Record,
@@ -27,7 +28,7 @@ from icl_engine.engine.records import (
     with_reading,
 )
 from icl_engine.engine.stream import Stream
-from icl_engine.errors import InterruptedRunError, TaskError
+from icl_engine.errors import DataError, InterruptedRunError, TaskError, TemplateError
 from icl_engine.pipeline import Pipeline
 from icl_engine.protocols import Batched, Metric, Tally
 from icl_engine.types import Example, Exchange, Prediction, Score, Usage
@@ -111,7 +112,7 @@ def run_loaded(
     if cache is False:
         pipeline.cache_folder = None
     limit = limit if limit is not None else loaded.task.run.limit
-    with pipeline:
+    with pipeline, loaded.document.placing():
         total = survey(loaded, pipeline, limit)
         path = Path(out) if out is not None else Path("runs") / loaded.task.name / loaded.fingerprint
         engine = Engine(loaded, pipeline, path, total, progress)
@@ -139,13 +140,23 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None) -> int:
         TaskError: the first row that does not fit.
     """
     need_target = bool(loaded.task.metrics)
-    template = pipeline.manipulator.template
+    template, source = pipeline.manipulator.template, loaded.task.data.test
+    clozes: set[bool] = set()
     count = 0
     for index, x in enumerate(islice(loaded.test(need_target=need_target), limit)):
         if need_target:
-            check_target(pipeline.chain, x, loaded.task.data.test, index, "data.test", required=True)
-        if index == 0 or template.missing(x.inputs):
-            pipeline.check(x)
+            check_target(loaded, pipeline.chain, x, source, index, "data.test")
+        try:
+            cloze = template.example(x.inputs).cloze
+            if cloze not in clozes:
+                clozes.add(cloze)
+                pipeline.check(x)
+        except TemplateError as error:
+            if not count:
+                raise
+            # The template could render the rows before: this one is at fault.
+            what = f"the template cannot be rendered with this row: {error.what}"
+            raise DataError(what, **place(source, index, "data.test")) from error
         count += 1
     if not count:
         raise loaded.document.error("there are no rows to predict", ("data", "test"))
@@ -309,7 +320,7 @@ class Engine:
             "fingerprint": loaded.fingerprint,
             "seed": loaded.task.run.seed,
             "template": loaded.template.source,
-            "endpoint": self.pipeline.driver.endpoint.identity,
+            "endpoint": loaded.endpoint,
             "versions": {"icl-engine": version("icl-engine"), "python": sys.version.split()[0]},
             "fits": {f"output[{i}]": {"use": s.use, "state": self.states[i]} for i, s in steps if i in self.states},
         }

@@ -65,6 +65,10 @@ class Stream(Generic[X, T]):
                 if not flying:
                     return
                 finished, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+                # Every task is looked at, so that none reports its error a second time on its own.
+                for error in [task.exception() for task in finished]:
+                    if error is not None:
+                        raise error
                 done.update(task.result() for task in finished)
                 self._report(emitted + len(done))
                 while emitted in done:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from icl_engine.errors import TemplateError
 from icl_engine.manipulation.template import AnswerExpression, Rendered, Template
 from icl_engine.protocols import Retriever, Steps
 from icl_engine.types import Demonstration, Example, Message, Prompt
@@ -70,9 +69,8 @@ class FewShot:
             text, lead = self._joined(before, query)
             return Prompt(text, None, lead, query.after, demonstrations)
         if query.cloze:
-            raise TemplateError(
-                "text after the answer mark (a cloze) needs a completion model (api: completions)",
-                file=self.template.name,
+            raise self.template.error(
+                "text after the answer mark (a cloze) needs a completion model (api: completions)"
             )
         turns = self._once("chat", demonstrations, self._messages)
         if self.turns == "single":

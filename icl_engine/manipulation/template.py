@@ -132,7 +132,7 @@ class Template:
         body.set_environment(_BARE)
         free = meta.find_undeclared_variables(body)
         if "instruction" in free:
-            raise self._error("'instruction' is printed in the instruction block, not in the example")
+            raise self.error("'instruction' is printed in the instruction block, not in the example")
         fields = _fields_of_x(body)
         self.variables = frozenset(free - RESERVED) | (fields or frozenset())
         self.whole_row = "x" in free and fields is None
@@ -141,33 +141,34 @@ class Template:
         """Variables the example may print that a row does not have (it may not need them: only rendering tells)."""
         return self.variables - inputs.keys() - set(_PLAIN.globals)
 
-    def _error(self, what: str, line: int | None = None) -> TemplateError:
+    def error(self, what: str, line: int | None = None) -> TemplateError:
+        """A mistake in this template."""
         return TemplateError(what, file=self.name, line=self._line or line)
 
     def _parse(self, source: str) -> nodes.Template:
         try:
             return _PLAIN.parse(source)
         except TemplateSyntaxError as error:
-            raise self._error(bounded(error.message or "syntax error"), error.lineno) from error
+            raise self.error(bounded(error.message or "syntax error"), error.lineno) from error
 
     def _blocks(self, tree: nodes.Template) -> dict[str, nodes.Block]:
         for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
-            raise self._error("a template stands alone: no extends, include or import", node.lineno)
+            raise self.error("a template stands alone: no extends, include or import", node.lineno)
         blocks: dict[str, nodes.Block] = {}
         for block in tree.find_all(nodes.Block):
             if block.name not in ("instruction", "example"):
                 near = did_you_mean(block.name, ["instruction", "example"])
-                raise self._error(f"unknown block {block.name!r}{near}", block.lineno)
+                raise self.error(f"unknown block {block.name!r}{near}", block.lineno)
             if block.name in blocks:
-                raise self._error(f"a second block {block.name!r}", block.lineno)
+                raise self.error(f"a second block {block.name!r}", block.lineno)
             blocks[block.name] = block
         if not blocks:
             return blocks
         if "example" not in blocks:
-            raise self._error("there is no example block; write {% block example %}…{{ answer }}{% endblock %}")
+            raise self.error("there is no example block; write {% block example %}…{{ answer }}{% endblock %}")
         for part in tree.body:
             if not isinstance(part, (nodes.Block, *_SHARED)) and not _blank(part):
-                raise self._error("what stands outside the blocks is never printed; move it into one", part.lineno)
+                raise self.error("what stands outside the blocks is never printed; move it into one", part.lineno)
         return blocks
 
     def _check_mark(self, body: list[nodes.Node]) -> None:
@@ -179,15 +180,15 @@ class Template:
         for node in holder.find_all((nodes.Filter, nodes.Test, nodes.Compare, nodes.Getattr, nodes.Getitem)):
             inner = node.expr if isinstance(node, nodes.Compare) else node.node  # type: ignore[attr-defined]
             if isinstance(inner, nodes.Name) and inner.name in marked:
-                raise self._error("'answer' may only be printed: no filter, test or operator on it", node.lineno)
+                raise self.error("'answer' may only be printed: no filter, test or operator on it", node.lineno)
         for filtered in holder.find_all(nodes.FilterBlock):
             if any(n.name in marked for n in filtered.find_all(nodes.Name)):
-                raise self._error("'answer' may only be printed, not filtered", filtered.lineno)
+                raise self.error("'answer' may only be printed, not filtered", filtered.lineno)
         named = {n.name for n in holder.find_all(nodes.Name) if n.ctx == "load"}
         if "target" in named:
-            raise self._error("'target' is reserved; print {{ answer }} (or {{ x.target }} for a field of that name)")
+            raise self.error("'target' is reserved; print {{ answer }} (or {{ x.target }} for a field of that name)")
         if "answer" not in named:
-            raise self._error("the example block has no answer mark; print {{ answer }} where the answer stands")
+            raise self.error("the example block has no answer mark; print {{ answer }} where the answer stands")
 
     def _compile(self, shared: Sequence[nodes.Node], body: Sequence[nodes.Node]) -> JinjaTemplate:
         tree = nodes.Template([*shared, *body], lineno=1)
@@ -195,21 +196,21 @@ class Template:
         try:
             return self._environment.from_string(tree)
         except TemplateSyntaxError as error:
-            raise self._error(bounded(error.message or "syntax error"), error.lineno) from error
+            raise self.error(bounded(error.message or "syntax error"), error.lineno) from error
 
     def _render(self, template: JinjaTemplate, variables: Mapping[str, Any]) -> str:
         try:
             return template.render(variables).strip("\n").replace(_NEWLINE, "\n")
         except TemplateError as error:
-            raise self._error(error.what, _line_of(error)) from error
+            raise self.error(error.what, _line_of(error)) from error
         except UndefinedError as error:
             known = [k for k in variables.get("x", {}) if k not in RESERVED]
             missing = str(error.message).split("'")[1] if "'" in str(error.message) else ""
-            raise self._error(f"{bounded(str(error))}{did_you_mean(missing, known)}", _line_of(error)) from error
+            raise self.error(f"{bounded(str(error))}{did_you_mean(missing, known)}", _line_of(error)) from error
         except SecurityError as error:
-            raise self._error(f"not allowed in a template: {bounded(str(error))}", _line_of(error)) from error
+            raise self.error(f"not allowed in a template: {bounded(str(error))}", _line_of(error)) from error
         except Exception as error:  # whatever a template's own code raises is the template's mistake
-            raise self._error(f"cannot be rendered: {_named(error)}", _line_of(error)) from error
+            raise self.error(f"cannot be rendered: {_named(error)}", _line_of(error)) from error
 
     def example(self, inputs: Mapping[str, Any]) -> Rendered:
         """Render one example's inputs, cut at the answer mark.
@@ -222,7 +223,7 @@ class Template:
         before, mark, after = text.partition(_MARK)
         if not mark or _MARK in after:
             count = text.count(_MARK)
-            raise self._error(f"the answer mark must be printed exactly once; here it is printed {count} times")
+            raise self.error(f"the answer mark must be printed exactly once; here it is printed {count} times")
         stem = before.rstrip()
         return Rendered(stem, before[len(stem) :], after)
 
@@ -236,7 +237,7 @@ class Template:
             return instruction.strip("\n")
         text = self._render(self._instruction, {"instruction": instruction.strip("\n")})
         if instruction and _SALT not in self._render(self._instruction, {"instruction": _SALT}).casefold():
-            raise self._error("input.instruction is given, but the instruction block does not print {{ instruction }}")
+            raise self.error("input.instruction is given, but the instruction block does not print {{ instruction }}")
         return text
 
 

@@ -120,7 +120,7 @@ class VllmEndpoint:
         try:
             return self._read(orjson.loads(answer.content), request)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise RequestError(f"an unreadable answer: {bounded(answer.text)!r}", retryable=True) from error
+            raise RequestError(f"an unreadable answer: {self._redacted(answer.text)!r}", retryable=True) from error
 
     def body(self, request: Request) -> dict[str, Any]:
         """The wire body of a request."""
@@ -156,6 +156,9 @@ class VllmEndpoint:
             text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
         except (ValueError, AttributeError):
             text = answer.text
+        return self._redacted(text)
+
+    def _redacted(self, text: str) -> str:
         return bounded(text.replace(self._spec.api_key, "***") if self._spec.api_key else text)
 
     def _refuse(self, answer: httpx.Response) -> None:

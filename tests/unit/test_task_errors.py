@@ -257,7 +257,7 @@ MISTAKES = {
         ("output", "verbalizer"),
     ),
     "a cloze read as text": Mistake(
-        {**NO_CALIBRATION, "{{ answer }}": "{{ answer }} it is."}, "use: verbalizer", ("cloze",), line=7
+        {**NO_CALIBRATION, "{{ answer }}": "{{ answer }} it is."}, "use: verbalizer", ("output[0]", "cloze")
     ),
     "a cloze by chat": Mistake(
         {"{{ answer }}": "{{ answer }} it is.", "  name: m": "  name: m\n  api: chat"},
