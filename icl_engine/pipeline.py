@@ -20,9 +20,8 @@ from icl_engine.driver.cache import Cache
 from icl_engine.driver.driver import Driver
 from icl_engine.driver.loop import BackgroundLoop
 from icl_engine.errors import IclError, RequestError, TaskError
-from icl_engine.manipulation.few_shot import FewShot
 from icl_engine.models.ladder import label_scores
-from icl_engine.protocols import Batched, Model, Probing, Steps
+from icl_engine.protocols import Batched, InputManipulator, Model, Probing, Steps
 from icl_engine.taxonomy import Cell, cell
 from icl_engine.types import (
     Asked,
@@ -59,7 +58,7 @@ class Pipeline:
     Use it in a ``with`` block, or let it close itself at exit.
     """
 
-    manipulator: FewShot
+    manipulator: InputManipulator
     model: Model
     chain: Chain
     states: dict[int, Any] = field(default_factory=dict)
@@ -236,11 +235,10 @@ class Pipeline:
         `icl.load` reads it back, and the command line takes it wherever it takes a task.
         """
         self._call(self.fitted())
-        retriever = self.manipulator.retriever
         program = {
             "program": 1,
             "task": self.source,
-            "demonstrations": None if retriever is None else retriever.dump(self.manipulator.state),
+            "demonstrations": self.manipulator.dump(),
             "states": {str(at): state for at, state in self.states.items()},
         }
         path = Path(path)

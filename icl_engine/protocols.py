@@ -7,7 +7,6 @@ Whoever needs the model *yields requests*: a `Steps[T]` generator knows nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
@@ -69,12 +68,25 @@ class Retriever(Component):
 class InputManipulator(Protocol):
     """I: an example becomes a prompt. It may ask the model on the way (a generator)."""
 
+    @property
+    def rationale(self) -> bool:
+        """Whether its demonstrations show more than the answer, so that the model's own answer will too."""
+        ...
+
     def prompt(self, x: Example, chat: bool) -> Steps[Prompt]:
         """Select demonstrations for x and render."""
         ...
 
+    def select(self, x: Example) -> tuple[Demonstration, ...]:
+        """The demonstrations for x, in the order they are shown."""
+        ...
+
     def render(self, x: Example, demonstrations: tuple[Demonstration, ...], chat: bool) -> Prompt:
         """Render x after the given demonstrations."""
+        ...
+
+    def dump(self) -> Any:
+        """What its retriever learned, as JSON, for a saved program; None for none."""
         ...
 
 
@@ -216,11 +228,3 @@ class Metric(Component):
     def tally(self, seed: int = 0) -> Tally:
         """An empty running sum."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A component with what it learned: the state is plain data that can be saved."""
-
-    spec: Component
-    state: Any = None

@@ -118,7 +118,7 @@ Readout = Generate | NextToken | Continuation
 class Request:
     """One question to the frozen model f: a prompt and what is to be read from it.
 
-    `role` and `example` say whose question it is; they are not part of the cache's key.
+    `role` says whose question it is; it is not part of the cache's key.
     """
 
     prompt: str | tuple[Message, ...]

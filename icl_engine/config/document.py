@@ -64,6 +64,10 @@ class Document:
         """The folder that relative paths are relative to."""
         return self.file.parent if self.file else Path.cwd()
 
+    def is_set(self, *at: str | int) -> bool:
+        """Whether ``--set`` changed the key or something in it."""
+        return any(given[: len(at)] == at for given in self.set)
+
     def error(self, what: str, at: At = (), kind: type[TaskError] = TaskError) -> TaskError:
         """A mistake at a key: with the nearest line known."""
         given = any(at[: len(s)] == s or (at not in self.lines and s[: len(at)] == at) for s in self.set)

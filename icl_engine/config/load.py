@@ -46,6 +46,20 @@ class Loaded:
     program: Mapping[str, Any] | None = None
 
     @property
+    def saved_demonstrations(self) -> Any:
+        """What a saved program's retriever learned; None where it is to learn anew."""
+        if self.program is None or self.document.is_set("input", "demonstrations"):
+            return None
+        return self.program["demonstrations"]
+
+    @property
+    def saved_states(self) -> dict[int, Any]:
+        """What a saved program's output steps learned, by their place."""
+        if self.program is None or self.document.is_set("output") or self.document.is_set("model"):
+            return {}
+        return {int(at): state for at, state in self.program["states"].items()}
+
+    @property
     def schema(self) -> Schema:
         """How its rows become examples."""
         data = self.task.data
@@ -98,11 +112,12 @@ class Loaded:
         given = {k: v for k, v in self.tree.items() if k in ("input", "output", "metrics", "model")}
         given["model"] = _without(given["model"], "api_key")
         data = self.task.data
-        hashes = [None if source is None else fingerprint(source) for source in (data.train, data.test)]
+        train = data.train if self.saved_demonstrations is None else None
+        hashes = [None if source is None else fingerprint(source) for source in (train, data.test)]
         shown = self.task.input.demonstrations
-        if (path := getattr(shown, "path", None)) is not None:
+        if self.saved_demonstrations is None and (path := getattr(shown, "path", None)) is not None:
             hashes.append(fingerprint(path))
-        saved = self.program and {k: self.program[k] for k in ("demonstrations", "states")}
+        saved = [self.saved_demonstrations, {str(at): state for at, state in self.saved_states.items()}]
         parts = [task, given, hashes, saved, self.task.model.connect().identity]
         raw = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
         return hashlib.sha256(raw).hexdigest()[:16]
@@ -143,12 +158,13 @@ def _files_exist(loaded: Loaded) -> None:
     shown = loaded.task.input.demonstrations
     named = {
         ("data", "test"): loaded.task.data.test,
-        ("data", "train"): None if loaded.program else loaded.task.data.train,
-        ("input", "demonstrations", "path"): None if loaded.program else getattr(shown, "path", None),
+        ("data", "train"): loaded.task.data.train,
+        ("input", "demonstrations", "path"): getattr(shown, "path", None),
         ("model", "path"): getattr(loaded.task.model, "path", None),
     }
     for at, path in named.items():
-        if isinstance(path, str) and not Path(path).is_file() and (loaded.program is None or at[0] == "model"):
+        needed = loaded.program is None or at[0] == "model"
+        if isinstance(path, str) and needed and not Path(path).is_file():
             raise loaded.document.error(f"no such file: {path}", at, DataError)
 
 
@@ -232,14 +248,13 @@ def _build(loaded: Loaded) -> Pipeline:
     task = loaded.task
     chain = Chain(task.output)
     manipulator = _manipulator(loaded, chain)
-    program = loaded.program or {}
     portable = unexpanded(loaded._dumped, _variables_only(loaded.document.tree))
     pipeline = Pipeline(
         manipulator=manipulator,
         model=task.model,
         chain=chain,
-        states={int(at): state for at, state in program.get("states", {}).items()},
-        unlabelled=loaded.pool if chain.corrections and not program else (),
+        states=loaded.saved_states,
+        unlabelled=loaded.pool if chain.reach(loaded.saved_states) < len(chain.steps) else (),
         seed=task.run.seed,
         concurrency=task.run.concurrency,
         cache_folder=cache_dir() if task.run.cache else None,
@@ -271,8 +286,8 @@ def _manipulator(loaded: Loaded, chain: Chain) -> FewShot:
     loaded.template.instruction(shown.instruction)
     if retriever is None:
         return manipulator
-    if loaded.program is not None:
-        state = retriever.restore(loaded.program["demonstrations"], manipulator.identity)
+    if loaded.saved_demonstrations is not None:
+        state = retriever.restore(loaded.saved_demonstrations, manipulator.identity)
     else:
         pool = _solved(loaded, chain)
         try:

@@ -140,7 +140,7 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None) -> int:
         TaskError: the first row that does not fit.
     """
     need_target = bool(loaded.task.metrics)
-    template, source = pipeline.manipulator.template, loaded.task.data.test
+    template, source = loaded.template, loaded.task.data.test
     clozes: set[bool] = set()
     count = 0
     for index, x in enumerate(islice(loaded.test(need_target=need_target), limit)):
@@ -241,7 +241,7 @@ class Engine:
         async for x, result, exchanges in stream.over(rows):
             if isinstance(result, Prediction):
                 result = replace(result, exchanges=exchanges)
-                if not done:
+                if not self._seen:
                     self._write_manifest()
                 self._write_answers(result, answers)
                 if result.scoring is not None:

@@ -52,6 +52,10 @@ class FewShot:
             return ()
         return self.retriever.select(self.state, x, self.identity)
 
+    def dump(self) -> Any:
+        """What the retriever learned, as JSON; None without one."""
+        return None if self.retriever is None else self.retriever.dump(self.state)
+
     def identity(self, x: Example) -> str:
         """What makes two examples duplicates: what the template shows of them, but for case and white space."""
         names = x.inputs.keys() - {"id"} if self.template.whole_row else self.template.variables

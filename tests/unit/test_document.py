@@ -395,8 +395,9 @@ def test_paths_are_relative_to_the_task_file(
     assert len(list(loaded.test(need_target=True))) == 6
     assert loaded.resolved["data"]["train"] == "train.jsonl"
     assert loaded.resolved["model"]["path"] == "record.jsonl"
+    assert loaded.template.name.endswith("prompt.j2")
     with icl.load(Path("../..") / task.name) as pipeline:
-        assert pipeline.manipulator.template.name.endswith("prompt.j2")
+        assert pipeline.model.title == "replay"
 
 
 @pytest.mark.parametrize("folder", ["templates", "../templates"])

@@ -44,7 +44,7 @@ class BatchCalibration(Aligner):
         return {"sum": total, "rows": gathered["rows"] + 1}
 
     def finish(self, gathered: dict[str, Any]) -> dict[str, Any]:
-        """{"prior": label -> p̄, "rows": how many rows it rests on}."""
+        """{"prior": label -> p̄, "rows": how many rows it rests on}; no prior from no row."""
         rows = gathered["rows"]
         return {"prior": {label: p / rows for label, p in gathered["sum"].items()}, "rows": rows}
 
