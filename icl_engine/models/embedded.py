@@ -21,6 +21,7 @@ from pydantic import Field
 from icl_engine.errors import EndpointError, MissingExtraError, RequestError, bounded
 from icl_engine.models import gguf
 from icl_engine.models.base import Provider
+from icl_engine.models.prefix import SharedPrefix
 from icl_engine.types import Capabilities, Continuation, Generate, Message, NextToken, Request, Response, Usage
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class EmbeddedEndpoint:
         self._key = secrets.token_hex(16)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llama.cpp")
         self._tokens = lru_cache(maxsize=4096)(self._continuation_tokens)
+        self._prefix = SharedPrefix(self._tokenize)
         weakref.finalize(self, self._thread.shutdown, wait=False)
 
     @property
@@ -174,7 +176,9 @@ class EmbeddedEndpoint:
     def _complete(
         self, prompt: str, body: dict[str, Any], *, first_only: bool = False, expect: tuple[int, ...] = ()
     ) -> Response:
-        answer = self._server.handle_completions({"prompt": prompt, "temperature": 0, "cache_prompt": True, **body})
+        head, rest = self._prefix.tokens(prompt)
+        shown = [*head, rest] if head else prompt
+        answer = self._server.handle_completions({"prompt": shown, "temperature": 0, "cache_prompt": True, **body})
         if "error" in answer:
             raise RequestError(f"llama.cpp: {bounded(str(answer['error'].get('message', answer['error'])))}")
         choice = answer["choices"][0]
@@ -196,12 +200,13 @@ class EmbeddedEndpoint:
 
     def _continuation_tokens(self, tail: str, text: str) -> tuple[int, ...]:
         """The tokens of `text` as they follow `tail`: cut together where the cut falls between them, else alone."""
-        before, both = self._tokenize(tail), self._tokenize(tail + text)
+        before, both = self._tokenize(tail, False), self._tokenize(tail + text, False)
         follows = both[: len(before)] == before and len(both) > len(before)
-        return tuple(both[len(before) :] if follows else self._tokenize(text))
+        return tuple(both[len(before) :] if follows else self._tokenize(text, False))
 
-    def _tokenize(self, text: str) -> list[int]:
-        return [int(i) for i in self._post("/tokenize", {"content": text})["tokens"]]
+    def _tokenize(self, text: str, first: bool) -> list[int]:
+        """Tokens of a text; one that begins a prompt gets what the model puts before a prompt (BOS)."""
+        return [int(i) for i in self._post("/tokenize", {"content": text, "add_special": first})["tokens"]]
 
     def _templated(self, messages: tuple[Message, ...]) -> str:
         turns = [{"role": m.role, "content": m.content} for m in messages]

@@ -160,6 +160,17 @@ def test_a_shared_prefix_is_evaluated_once(gemma: Ask) -> None:
     assert second.usage.cached_prompt_tokens > 0.9 * second.usage.prompt_tokens
 
 
+def test_a_prompt_whose_beginning_is_sent_as_tokens_is_the_same_prompt(gemma: Ask) -> None:
+    shared = "Review: a film that goes on\nSentiment: negative\n\n" * 20
+    prompts = [f"{shared}Review: a film that {end}\nSentiment:" for end in ("sings", "drags", "works")]
+    whole = gemma(Request(prompts[0], NextToken(50)))
+    for prompt in prompts[1:]:
+        gemma(Request(prompt, NextToken(5)))
+    parts = gemma(Request(prompts[0], NextToken(50)))
+    assert parts.usage.prompt_tokens == whole.usage.prompt_tokens
+    assert dict(parts.tokens)[" negative"] == pytest.approx(dict(whole.tokens)[" negative"], abs=CLOSE)
+
+
 def test_an_overlong_prompt_is_this_requests_failure(gemma: Ask) -> None:
     with pytest.raises(RequestError, match="context size"):
         gemma(_text("word " * 3000, max_tokens=1))
