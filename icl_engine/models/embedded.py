@@ -116,13 +116,14 @@ class EmbeddedEndpoint:
         if self._spec.api == "chat" and not gguf.has_chat_template(path):
             raise EndpointError(f"{self._spec.title} has no chat template (a base model); use api: completions")
         try:
-            self._server = xllamacpp.Server(self._parameters(xllamacpp, path))
+            self._server = xllamacpp.Server(self.parameters(xllamacpp, path))
         except RuntimeError as error:
             raise EndpointError(f"llama.cpp cannot load {path}: the file is damaged or of an unknown kind") from error
         address = urlsplit(self._server.listening_address)
         self._address = (address.hostname or "127.0.0.1", address.port or 0)
 
-    def _parameters(self, xllamacpp: Any, path: Path) -> Any:
+    def parameters(self, xllamacpp: Any, path: Path) -> Any:
+        """llama.cpp's settings."""
         parameters = xllamacpp.CommonParams()
         threads = self._spec.threads or os.cpu_count() or 1
         parameters.model.path = str(path)
