@@ -246,8 +246,8 @@ class Prediction:
 
     example: Example
     reading: Reading
-    asked: tuple[Asked, ...]
-    exchanges: tuple[Exchange, ...] = ()
+    asked: tuple[Asked, ...] = field(repr=False)
+    exchanges: tuple[Exchange, ...] = field(default=(), repr=False)
 
     @property
     def value(self) -> Any:

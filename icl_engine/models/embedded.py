@@ -96,8 +96,8 @@ class EmbeddedEndpoint:
             await self._do(self._load)
 
     async def close(self) -> None:
-        """Free the weights."""
-        await self._do(self._unload)
+        """Free the weights, once a request that still runs has let go of them."""
+        self._server = None
 
     async def send(self, request: Request) -> Response:
         """Answer one request on the model's own thread."""
@@ -142,9 +142,6 @@ class EmbeddedEndpoint:
         parameters.api_keys = [self._key]
         parameters.ui = False
         return parameters
-
-    def _unload(self) -> None:
-        self._server = None
 
     def _answer(self, request: Request) -> Response:
         prompt = request.prompt if isinstance(request.prompt, str) else self._templated(request.prompt)

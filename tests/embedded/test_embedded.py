@@ -226,6 +226,18 @@ def test_the_shipped_task_beats_chance_and_uses_every_row_for_its_prior(tmp_path
     assert result.summary["scoring"] == {"method": "top_k", "exact": 40, "bounded": 0}
 
 
+def test_a_pipeline_left_open_is_closed_at_exit() -> None:
+    script = """
+import icl_engine as icl
+words = {"positive": "positive", "negative": "negative"}
+pipeline = icl.load("sentiment", settings={"output": [{"use": "verbalizer", "labels": words}]})
+print(pipeline.predict({"text": "a gripping, funny film"}).value)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "positive\n")
+    assert "Traceback" not in done.stderr
+
+
 def test_rows_answered_before_a_kill_stay_as_they_were(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "icl_engine.console.main", "run", str(ROOT / "tasks" / "sentiment.yaml")]
