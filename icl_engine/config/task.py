@@ -170,6 +170,24 @@ class Task(Section):
     run: Run = Run()
 
 
+TAKES = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping of keys",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+"""pydantic's type errors, said for someone who writes YAML."""
+
+
 def parse(document: Document, tree: Mapping[str, Any]) -> Task:
     """The task that an (expanded) tree describes.
 
@@ -213,6 +231,8 @@ def _told(document: Document, tree: Mapping[str, Any], error: Any) -> TaskError:
         return document.error(bounded(error["msg"]), (*at, "use"))
     if kind == "none_required":
         return document.error("takes no value", at)
+    if kind in TAKES:
+        return document.error(f"takes {TAKES[kind]}", at)
     message = str(context["error"]) if kind == "value_error" and "error" in context else error["msg"]
     return document.error(bounded(message[:1].lower() + message[1:]), at)
 

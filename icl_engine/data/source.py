@@ -69,11 +69,12 @@ class Schema:
             raise DataError(f"row has no target {self.target!r}{near}", **where)
         if target is not None and self.labels:
             stored_value = target if isinstance(target, str) else orjson.dumps(target).decode()
-            if stored_value not in self.labels:
+            # Demonstrations written by hand may already have the label.
+            if stored_value not in self.labels and stored_value not in self.labels.values():
                 raise DataError(
                     f"target {stored_value!r} is not in data.labels{did_you_mean(stored_value, self.labels)}", **where
                 )
-            target = self.labels[stored_value]
+            target = self.labels.get(stored_value, stored_value)
         return Example(row.get("id", index), named, target)
 
 

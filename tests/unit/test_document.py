@@ -320,7 +320,7 @@ def test_set(path: str, new: Any, meant: dict[str, Any]) -> None:
         ("output[5].read=text", ["output[5].read", "1 item"]),
         ("output.first.read=text", ["output.first.read", "1 item"]),
         ("name.x=1", ["name.x"]),
-        ("run.seed=abc", ["run.seed", "integer"]),
+        ("run.seed=abc", ["run.seed", "whole number"]),
         ("run.seed=[1", ["run.seed"]),
         ("output[0].raed=text", ["output[0].raed", "read"]),
         ("output[0].read=txt", ["output[0].read", "text"]),

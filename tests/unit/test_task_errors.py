@@ -96,12 +96,12 @@ MISTAKES = {
     ),
     "key of the run": Mistake({"  seed: 0": "  sed: 0"}, "sed: 0", ("run", "sed", "did you mean 'seed'")),
     # wrong types and values
-    "a word for a number": Mistake({"k: 2": "k: two"}, "k: two", ("input.demonstrations.k", "integer")),
+    "a word for a number": Mistake({"k: 2": "k: two"}, "k: two", ("input.demonstrations.k", "whole number")),
     "a number below its range": Mistake({"k: 2": "k: -1"}, "k: -1", ("input.demonstrations.k", "greater")),
     "a word for true or false": Mistake(
-        {"balanced: true": "balanced: perhaps"}, "perhaps", ("input.demonstrations.balanced", "bool")
+        {"balanced: true": "balanced: perhaps"}, "perhaps", ("input.demonstrations.balanced", "true or false")
     ),
-    "a list for a word": Mistake({"target: label": "target: [label]"}, "[label]", ("data.target", "string")),
+    "a list for a word": Mistake({"target: label": "target: [label]"}, "[label]", ("data.target", "text")),
     "a number for data": Mistake({"test: test.jsonl": "test: 3"}, "test: 3", ("data.test", "path")),
     "a word for a section": Mistake({"run:\n  seed: 0": "run: fast"}, "run: fast", ("run", "run")),
     "a word for a list": Mistake({"metrics: [accuracy]": "metrics: accuracy"}, "metrics: accuracy", ("metrics",)),
