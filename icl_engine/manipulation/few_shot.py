@@ -62,7 +62,7 @@ class FewShot:
         return "\x1f".join(" ".join(str(x.inputs.get(name)).casefold().split()) for name in sorted(names))
 
     def render(self, x: Example, demonstrations: tuple[Demonstration, ...], chat: bool) -> Prompt:
-        """X after the given demonstrations; with `chat` as turns.
+        """x after the given demonstrations; with `chat` as turns.
 
         Raises:
             TemplateError: an undefined variable, a mark not printed exactly once, a cloze for a chat model.

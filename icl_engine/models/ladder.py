@@ -149,13 +149,13 @@ def _by_label(words: Sequence[_Word], logprob: Mapping[str, float]) -> dict[str,
 
 
 def _sequence(words: Sequence[_Word], known: Mapping[str, Spelt], bounds: Mapping[str, float]) -> dict[str, float]:
-    """Log p of the whole token sequence: the sum over its tokens."""
+    """log p of the whole token sequence: the sum over its tokens."""
     total = {text: sum(p for _, p in tokens) for text, tokens in known.items()} | dict(bounds)
     return _by_label(words, total)
 
 
 def _trie(words: Sequence[_Word], known: Mapping[str, Spelt], bounds: Mapping[str, float]) -> dict[str, float]:
-    """Log p under decoding that may only spell the words: at each node p is renormalised over the node's children.
+    """log p under decoding that may only spell the words: at each node p is renormalised over the node's children.
 
     Where a word ends at a node from which others go on, its end has what the children leave of the node's mass.
     """
@@ -180,7 +180,7 @@ def _trie(words: Sequence[_Word], known: Mapping[str, Spelt], bounds: Mapping[st
 
 
 def _options(children: Mapping[str, float], may_end: bool) -> list[float]:
-    """Log p of each child, and last of ending here where a word does."""
+    """log p of each child, and last of ending here where a word does."""
     options = list(children.values())
     if may_end:
         left = 1.0 - sum(math.exp(p) for p in options)

@@ -28,7 +28,7 @@ class ContextualCalibration(Aligner):
     inputs: tuple[str, ...] = Field(default=("N/A", "", "[MASK]"), min_length=1)
 
     def probes(self, x: Example) -> tuple[Example, ...]:
-        """X with every variable replaced, once for each content-free text.
+        """x with every variable replaced, once for each content-free text.
 
         >>> [dict(p.inputs) for p in ContextualCalibration(inputs=("N/A",)).probes(Example(0, {"a": 1, "b": ["c"]}))]
         [{'a': 'N/A', 'b': ['N/A']}]

@@ -12,7 +12,7 @@ FLOOR = 1e-12
 
 
 def divide(distribution: Mapping[str, float], prior: Mapping[str, float]) -> dict[str, float]:
-    """Q ∝ p / p̄, renormalised: what is left of p once the prior p̄ is taken out.
+    """q ∝ p / p̄, renormalised: what is left of p once the prior p̄ is taken out.
 
     >>> divide({"a": 0.5, "b": 0.5}, {"a": 0.75, "b": 0.25})
     {'a': 0.25, 'b': 0.75}

@@ -88,7 +88,7 @@ class Verbalizer(Aligner):
         return Need("scores", words=self.labels, scores=self.scores)
 
     def from_scores(self, scores: LabelScores) -> Reading:
-        """P over the labels (a softmax of their log p), and its first largest."""
+        """p over the labels (a softmax of their log p), and its first largest."""
         peak = max(scores.logprobs.values())
         if peak == -math.inf:
             return Reading(status="unparsed", trace=("verbalizer: no label was given any probability",))
