@@ -1,4 +1,4 @@
-"""Templates: how an example, its answer and the instruction become text. The contract is in docs and `Template`.
+"""Templates: how an example, its answer and the instruction become text. The contract is in `Template`.
 
 Here and nowhere else: Jinja, the answer mark, white space at the mark. Which demonstrations are shown, and how
 parts are joined, is `few_shot.py`.
