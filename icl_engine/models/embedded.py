@@ -27,6 +27,8 @@ from icl_engine.types import Capabilities, Continuation, Generate, Message, Next
 T = TypeVar("T")
 
 ENGINE = "xllamacpp"
+CPU = 0
+"""ggml's number for the device type that is the processor itself."""
 TAIL = 32
 """Characters of the prompt that decide how its continuation is cut into tokens."""
 
@@ -135,6 +137,8 @@ class EmbeddedEndpoint:
         parameters.n_ctx_checkpoints = 0
         parameters.cache_ram_mib = 0
         parameters.warmup = False
+        # Fitting to a device's memory reads the model a second time; on processors alone there is nothing to fit.
+        parameters.fit_params = any(device["type"] != CPU for device in xllamacpp.get_device_info())
         parameters.verbosity = -1
         # Its HTTP side (used for the tokenizer) stays on loopback, on a free port, behind a key of this process.
         parameters.hostnames = ["127.0.0.1"]
