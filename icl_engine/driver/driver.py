@@ -44,6 +44,10 @@ class Started(Generic[T]):
         return self._result[0]
 
 
+class _GivenUpError(Exception):
+    """A request in flight was cancelled by whoever asked it."""
+
+
 @dataclass
 class Counts:
     """What this process sent: answers paid for, answers found in the cache, requests sent again."""
@@ -119,9 +123,11 @@ class Driver:
             if kept is not None:
                 self.counts.cached += 1
                 return Exchange(request, kept, key)
-        twin = self._flying.get(key)
-        if twin is not None:
-            return Exchange(request, await asyncio.shield(twin), key)
+        while (twin := self._flying.get(key)) is not None:
+            try:
+                return Exchange(request, await asyncio.shield(twin), key)
+            except _GivenUpError:
+                continue  # whoever asked first was cancelled: ask in its place
         flight = self._flying[key] = asyncio.get_running_loop().create_future()
         try:
             response = await self._send(request)
@@ -129,7 +135,7 @@ class Driver:
                 self.cache.put(key, response)
             flight.set_result(response)
         except BaseException as error:
-            flight.set_exception(error if isinstance(error, Exception) else RequestError("cancelled"))
+            flight.set_exception(error if isinstance(error, Exception) else _GivenUpError())
             flight.exception()  # a twin may or may not be waiting: either way it has been seen
             raise
         finally:
