@@ -68,8 +68,9 @@ def test_a_cancelled_twin_takes_no_other_with_it() -> None:
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        while endpoint.sent < 2:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while endpoint.sent < 2:
+                await asyncio.sleep(0)
         await asyncio.sleep(0)  # the third joins the second
         endpoint.go.set()
         assert await asyncio.gather(*others) == ["4", "4"]
