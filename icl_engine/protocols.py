@@ -22,7 +22,6 @@ from icl_engine.types import (
     Request,
     Response,
     Sampling,
-    Score,
 )
 
 T = TypeVar("T")
@@ -40,7 +39,7 @@ class Component(BaseModel):
     What it learns (`fit`) is returned as plain data and passed back in; nothing is mutated.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), serialize_by_alias=True)
 
     use: str
 
@@ -207,24 +206,47 @@ class Batched(Protocol):
     def finish(self, gathered: Any) -> Any: ...
 
 
-class Tally(Protocol):
-    """A metric's running sum over a run."""
-
-    def add(self, prediction: Any, target: Any) -> float | None:
-        """Count one example (prediction None: unreadable). Returns its own score, None where only sets have one."""
-        ...
-
-    def score(self) -> Score:
-        """The metric so far."""
-        ...
+Sums = Mapping[str, Any]
+"""Name -> what a metric counts, summed over rows: numbers, or arrays with one sum for each resample."""
 
 
 class Metric(Component):
-    """How a run is judged."""
+    """How a run is judged: every row adds counts, and the metric is a function of their sums.
+
+    So a run of any length is judged in one pass, and resampling rows (for intervals, comparisons) is a weighted sum.
+
+    Args:
+        name: under which the metric is reported; by default its `use`.
+    """
+
+    name: str | None = None
 
     graded: ClassVar[bool] = False
     """Whether an example's score is a degree rather than right or wrong."""
 
-    def tally(self, seed: int = 0) -> Tally:
-        """An empty running sum."""
+    best: ClassVar[float] = 1.0
+    """The value of a perfect run."""
+
+    @property
+    def title(self) -> str:
+        """The name under which it is reported."""
+        return self.name or self.use
+
+    def check(self) -> None:
+        """Raise `MissingExtraError` where a package it needs is not installed; called before anything is asked."""
+
+    def counts(self, prediction: Any, target: Any) -> tuple[float | None, Mapping[str, float]]:
+        """A row's own score (None where only sets of rows have one), and what it adds to the sums.
+
+        A prediction of None is an unreadable answer, which never counts in the run's favour.
+        """
+        raise NotImplementedError
+
+    def value(self, sums: Sums, whole: Sums | None = None) -> Any:
+        """The metric of sums; with arrays in them, an array.
+
+        Args:
+            sums: over rows, or over each of several resamples of rows.
+            whole: over all rows, where `sums` is of resamples.
+        """
         raise NotImplementedError

@@ -30,16 +30,26 @@ TABLES: dict[Kind, dict[str, str]] = {
         "vllm": "icl_engine.models.vllm:Vllm",
     },
     "aligner": {
+        "after": "icl_engine.alignment.structural.after:After",
         "batch_calibration": "icl_engine.alignment.statistical.batch_calibration:BatchCalibration",
+        "choice": "icl_engine.alignment.structural.choice:Choice",
         "contextual_calibration": "icl_engine.alignment.statistical.contextual_calibration:ContextualCalibration",
         "identity": "icl_engine.alignment.identity:Identity",
+        "json": "icl_engine.alignment.structural.json_value:Json",
+        "list": "icl_engine.alignment.structural.listing:Items",
+        "number": "icl_engine.alignment.structural.number:Number",
         "regex": "icl_engine.alignment.structural.regex:Regex",
         "verbalizer": "icl_engine.alignment.structural.verbalizer:Verbalizer",
     },
     "metric": {
         "accuracy": "icl_engine.metrics.accuracy:Accuracy",
+        "bleu": "icl_engine.metrics.text:Bleu",
+        "chrf": "icl_engine.metrics.text:Chrf",
         "exact_match": "icl_engine.metrics.accuracy:ExactMatch",
         "macro_f1": "icl_engine.metrics.f1:MacroF1",
+        "rouge": "icl_engine.metrics.text:Rouge",
+        "span_f1": "icl_engine.metrics.f1:SpanF1",
+        "token_f1": "icl_engine.metrics.f1:TokenF1",
     },
 }
 
@@ -49,7 +59,7 @@ def names(kind: Kind) -> dict[str, str]:
     """Every known name of a kind with its ``module:Class``, third parties' included; our own names win.
 
     >>> sorted(names("metric"))[:2]
-    ['accuracy', 'exact_match']
+    ['accuracy', 'bleu']
     """
     foreign = {e.name: e.value for e in entry_points(group=f"icl_engine.{kind}")}
     return {**foreign, **TABLES[kind]}

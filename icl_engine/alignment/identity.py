@@ -15,6 +15,9 @@ class Identity(Aligner):
 
     Identity alignment of the survey (arXiv 2506.04650): the model's own output space is the task's.
 
+    Args:
+        strip: take away white space around the text.
+
     >>> Identity().apply(Reading(text=" Paris\n")).value
     'Paris'
     """

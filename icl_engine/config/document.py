@@ -78,13 +78,15 @@ class Document:
         return kind(what, file=self.file, line=line, key=dotted(at) or None)
 
     @contextmanager
-    def placing(self) -> Iterator[None]:
-        """Give mistakes that name only a key their file and line."""
+    def placing(self, at: At = ()) -> Iterator[None]:
+        """Give mistakes that name only a key their file and line; those that name none are at `at`."""
         try:
             yield
         except TaskError as error:
-            if error.file is None and error.key and not error.key.startswith("--"):
-                raise self.error(error.what, path_of(error.key), type(error)) from error
+            key = error.key or dotted(at)
+            if error.file is None and key and not key.startswith("--"):
+                placed = self.error(error.what, path_of(key))
+                error.file, error.line, error.key = placed.file, placed.line, placed.key
             raise
 
 

@@ -14,6 +14,8 @@ import orjson
 from icl_engine.alignment.chain import Chain
 from icl_engine.config.document import VARIABLE, Document, expanded, override, read, spelt_out, unexpanded
 from icl_engine.config.task import Inline, Task, parse
+from icl_engine.data.files import files
+from icl_engine.data.formats import NO_FILE
 from icl_engine.data.source import Schema, examples, fingerprint, place
 from icl_engine.errors import DataError, TaskError, TemplateError, did_you_mean
 from icl_engine.manipulation.few_shot import FewShot
@@ -164,8 +166,16 @@ def _files_exist(loaded: Loaded) -> None:
     }
     for at, path in named.items():
         needed = loaded.program is None or at[0] == "model"
-        if isinstance(path, str) and needed and not Path(path).is_file():
-            raise loaded.document.error(f"no such file: {path}", at, DataError)
+        if not isinstance(path, str) or not needed:
+            continue
+        try:
+            if at[0] != "model":
+                files(path)
+            elif not Path(path).is_file():
+                raise DataError(NO_FILE, file=path)
+        except DataError as error:
+            what = f"{NO_FILE}: {path}" if error.what == NO_FILE else str(error)
+            raise loaded.document.error(what, at, DataError) from error
 
 
 def _document(task: TaskLike) -> tuple[Document, Mapping[str, Any] | None]:

@@ -20,8 +20,16 @@ from pydantic_core import PydanticCustomError
 
 from icl_engine.config.document import At, Document, dotted
 from icl_engine.errors import TaskError, bounded, did_you_mean
-from icl_engine.protocols import Aligner, Metric, Model, Retriever
+from icl_engine.protocols import Aligner, Component, Metric, Model, Retriever
 from icl_engine.registry import Kind, names, resolve
+
+BASES: Mapping[Kind, type[Component]] = {
+    "retriever": Retriever,
+    "model": Model,
+    "aligner": Aligner,
+    "metric": Metric,
+}
+"""What the components of a kind are sub-classes of."""
 
 
 def _based(path: str, info: ValidationInfo) -> str:
@@ -54,7 +62,7 @@ def _component(kind: Kind, paths: Sequence[str] = ()) -> Callable[[Any, Validati
                 given[key] = _based(given[key], info)
         return cls.model_validate(given)
 
-    resolved = {"retriever": Retriever, "model": Model, "aligner": Aligner, "metric": Metric}[kind]
+    resolved = BASES[kind]
     return build
 
 
@@ -74,6 +82,10 @@ def _path_or_rows(source: Any, info: ValidationInfo) -> Any:
     raise PydanticCustomError("data", "takes the path of a data file, or in the SDK a list of rows")
 
 
+Rows = Annotated[Any, BeforeValidator(_path_or_rows, json_schema_input_type=str | list[dict[str, Any]] | None)]
+"""A data file's path, or in the SDK rows."""
+
+
 class Data(Section):
     """`data`: where rows come from.
 
@@ -83,13 +95,16 @@ class Data(Section):
         target: the answer's field; every other field is a template variable.
         fields: template variable -> stored field, where they differ.
         labels: stored target value -> label.
+        cluster: the field that is equal in rows that were drawn together (the questions about one text): intervals and
+            comparisons then resample whole groups of such rows.
     """
 
-    train: Annotated[Any, BeforeValidator(_path_or_rows)] = None
-    test: Annotated[Any, BeforeValidator(_path_or_rows)] = None
+    train: Rows = None
+    test: Rows = None
     target: str | None = None
     fields: dict[str, str] = {}
     labels: dict[str, str] = {}
+    cluster: str | None = None
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -105,7 +120,11 @@ def _text(value: Any) -> Any:
 
 
 class Inline(Section):
-    """A template written in the task file."""
+    """A template written in the task file.
+
+    Args:
+        inline: the template's text, a Jinja text with an `example` block (or nothing but the example).
+    """
 
     inline: str
 
@@ -141,7 +160,16 @@ class Input(Section):
 
 
 class Run(Section):
-    """`run`: how the engine works through the rows; none of it changes a prompt but `seed`."""
+    """`run`: how the engine works through the rows; none of it changes a prompt but `seed`.
+
+    Args:
+        seed: decides every draw that has no seed of its own: the same seed, the same demonstrations and order.
+        concurrency: the most requests in flight at once; a model that takes fewer is sent fewer.
+        limit: only the first rows of the test split.
+        max_cost_usd: no cap can be set in this version; use `limit`.
+        max_failures: how many rows may stay without an answer before the exit status is 3.
+        cache: keep every answer on disk, and never ask for the same one twice.
+    """
 
     seed: int = 0
     concurrency: int = Field(default=16, ge=1)
@@ -159,7 +187,19 @@ class Run(Section):
 
 
 class Task(Section):
-    """A whole task file."""
+    """A whole task file.
+
+    Args:
+        name: the task's name in summaries and in the folder of its runs; by default the file's name.
+        data: where rows come from.
+        input: I, how an example becomes a prompt.
+        model: f, the frozen model that is asked. A name or a path alone is an embedded model.
+        output: O, the steps that make the model's answer a prediction, in order. A name alone is a step with its
+            defaults; without steps the text is the answer.
+        metrics: how the predictions are judged. A name alone is a metric with its defaults; an empty list is an
+            unlabelled run, in which no targets are required.
+        run: how the engine works through the rows.
+    """
 
     name: str = Field(default="task", pattern=r"^[^/\\]+$")
     data: Data = Data()
@@ -168,6 +208,15 @@ class Task(Section):
     output: tuple[Annotated[SerializeAsAny[Aligner], BeforeValidator(_component("aligner"))], ...] = ()
     metrics: tuple[Annotated[SerializeAsAny[Metric], BeforeValidator(_component("metric"))], ...] = ()
     run: Run = Run()
+
+    @field_validator("metrics")
+    @classmethod
+    def _told_apart(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        titles = [metric.title for metric in metrics]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"two metrics are reported as {title!r}; give one a name")
+        return metrics
 
 
 TAKES = {
@@ -248,7 +297,8 @@ def _valid_keys(tree: Mapping[str, Any], at: At) -> list[str]:
     kinds: dict[Any, Kind] = {"model": "model", "output": "aligner", "metrics": "metric", "demonstrations": "retriever"}
     slot = at[-2] if at and isinstance(at[-1], int) else at[-1] if at else None
     if isinstance(node, Mapping) and "use" in node and slot in kinds:
-        return list(resolve(kinds[slot], str(node["use"])).model_fields)
+        fields = resolve(kinds[slot], str(node["use"])).model_fields
+        return [field.alias or name for name, field in fields.items()]
     sections: dict[str | None, type[Section]] = {
         None: Task,
         "data": Data,

@@ -12,7 +12,7 @@ from importlib import metadata
 
 import typer
 
-from icl_engine.console import models, predict, run, show
+from icl_engine.console import compare, init, models, predict, run, schema, show
 from icl_engine.errors import IclError, InterruptedRunError
 
 app = typer.Typer(
@@ -26,7 +26,10 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("show")(show.show)
 app.command("predict")(predict.predict)
+app.command("compare")(compare.compare)
 app.command("models")(models.models)
+app.command("init")(init.init)
+app.command("schema")(schema.schema)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,107 +1,174 @@
-"""Data files, row by row: JSONL, JSON, CSV and TSV. Another format is one function and one line in `READERS`."""
+"""Data files, row by row: JSONL, JSON, CSV, TSV and Parquet, the texts also gzipped.
+
+Another format is one function and one line in `READERS`.
+"""
 
 from __future__ import annotations
 
-import csv
-import sys
+import gzip
+import io
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from functools import partial
+from io import BufferedReader
+from pathlib import Path, PurePath
 from typing import Any
 
 import orjson
 
-from icl_engine.errors import DataError, bounded, did_you_mean
+from icl_engine.data.json_list import JsonListError, objects
+from icl_engine.data.separated import separated
+from icl_engine.data.text import begin, wrong_bytes
+from icl_engine.errors import DataError, MissingExtraError, bounded, did_you_mean
 
 Row = dict[str, Any]
 NumberedRows = Iterator[tuple[int | None, Row]]
 """(line in the file, counted from 1, where the format has lines; the row)"""
 
+Reader = Callable[[Path, BufferedReader], NumberedRows]
+"""From a file's name, for errors, and its bytes, unpacked, to its rows."""
+
+GZIP = ".gz"
+NO_FILE = "no such file"
+BATCH = 1024
+"""Parquet rows that are made into Python values at a time."""
+
 
 def rows(path: Path) -> NumberedRows:
-    """The rows of a file, streamed where the format allows.
+    """The rows of a file, streamed.
 
     Raises:
-        DataError: no such file, an unknown ending, or a bad row, named by its number.
+        DataError: no such file, an unknown ending, or a bad row, named by its line or number.
     """
-    reader = READERS.get(path.suffix.lower())
+    suffix = PurePath(_unpacked(path.name)).suffix
+    reader = READERS.get(suffix.lower())
     if reader is None:
-        raise DataError(f"unknown data format {path.suffix!r}{did_you_mean(path.suffix, READERS)}", file=path)
+        raise DataError(f"unknown data format {suffix or path.suffix!r}{did_you_mean(suffix, READERS)}", file=path)
     if not path.is_file():
-        raise DataError("no such file", file=path)
+        raise DataError(NO_FILE, file=path)
     try:
-        yield from reader(path)
+        with _opened(path) as file:
+            yield from reader(path, file)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(_bad_gzip(path), file=path) from error
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", file=path) from error
+        raise DataError(f"cannot be read: {error.strerror or bounded(str(error))}", file=path) from error
 
 
-def _jsonl(path: Path) -> NumberedRows:
+def ending(name: str) -> str | None:
+    """The part of a file's name that tells its format; None where it tells none that is known.
+
+    >>> ending("reviews.jsonl.gz"), ending("test.Parquet"), ending("notes.txt")
+    ('.jsonl.gz', '.Parquet', None)
+    """
+    plain = _unpacked(name)
+    suffix = PurePath(plain).suffix
+    return suffix + name[len(plain) :] if suffix.lower() in READERS else None
+
+
+def common_ending(names: Iterable[str]) -> str | None:
+    """The ending that most of the data files among some names have; None where none is a data file.
+
+    >>> common_ending(["a.csv", "b.jsonl.gz", "c.jsonl.gz", "README.md"])
+    '.jsonl.gz'
+    """
+    tally = Counter(filter(None, map(ending, names)))
+    return min(tally, key=lambda e: (-tally[e], e), default=None)
+
+
+def _unpacked(name: str) -> str:
+    return name[: -len(GZIP)] if name.lower().endswith(GZIP) else name
+
+
+def _opened(path: Path) -> BufferedReader:
+    if path.suffix.lower() != GZIP:
+        return path.open("rb")
+    # GzipFile gives lines one Python call at a time; the reader around it does not.
+    return io.BufferedReader(gzip.open(path), 1 << 16)
+
+
+def _bad_gzip(path: Path) -> str:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if line.strip():
-                yield number, _object(path, number, _json(path, line, number))
+        if file.read(2) != b"\x1f\x8b":
+            return f"is not gzip data, though its name ends in {path.suffix}; name it {_unpacked(path.name)}"
+    return "the gzip file is damaged or cut off; make it or fetch it again"
 
 
-def _json_array(path: Path) -> NumberedRows:
-    found = _json(path, path.read_bytes().removeprefix(b"\xef\xbb\xbf"), None)
-    if not isinstance(found, list):
-        raise DataError("a .json data file is a list of objects (for one object a line, name it .jsonl)", file=path)
-    for index, row in enumerate(found):
-        if not isinstance(row, dict):
-            raise DataError(f"row {index} is a {type(row).__name__}, not an object with fields", file=path)
-        yield None, row
-
-
-def _separated(delimiter: str) -> Callable[[Path], NumberedRows]:
-    def read(path: Path) -> NumberedRows:
-        csv.field_size_limit(sys.maxsize)
-        with path.open("rb") as file:
-            reader = csv.reader(_decoded(path, file), delimiter=delimiter, strict=True)
-            try:
-                header = next(reader, None)
-                if header is None:
-                    raise DataError("is empty; its first line names the fields", file=path)
-                if len(set(header)) < len(header):
-                    twice = next(name for name in header if header.count(name) > 1)
-                    raise DataError(f"the header names the field {twice!r} twice", file=path, line=1)
-                for values in reader:
-                    if not values:
-                        continue
-                    if len(values) != len(header):
-                        what = f"has {len(values)} fields, the header has {len(header)}"
-                        raise DataError(what, file=path, line=reader.line_num)
-                    yield reader.line_num, dict(zip(header, values, strict=True))
-            except csv.Error as error:
-                raise DataError(f"not well-formed: {error}", file=path, line=reader.line_num) from error
-
-    return read
-
-
-def _decoded(path: Path, lines: Iterable[bytes]) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
+def _jsonl(path: Path, file: BufferedReader) -> NumberedRows:
+    begin(path, file)
+    loads = orjson.loads
+    for number, line in enumerate(file, start=1):
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"not UTF-8 text ({error.reason})", file=path, line=number) from error
+            row = loads(line)
+        except orjson.JSONDecodeError as error:
+            if not line.strip():
+                continue
+            raise _not_json(path, line, number, error) from error
+        if type(row) is not dict:
+            raise DataError(f"row is a {type(row).__name__}, not an object with fields", file=path, line=number)
+        yield number, row
 
 
-def _json(path: Path, raw: bytes, line: int | None) -> Any:
+def _not_json(path: Path, line: bytes, number: int, error: orjson.JSONDecodeError) -> DataError:
+    what = f"not JSON: {bounded(error.msg)} (column {error.pos + 1})"
+    if line.strip() in (b"[", b"{"):
+        what += "; a .jsonl file holds one object a line (a list over several lines is a .json file)"
+    return wrong_bytes(path, [line], number) or DataError(what, file=path, line=number)
+
+
+def _json(path: Path, file: BufferedReader) -> NumberedRows:
+    if not begin(path, file):
+        raise DataError("is empty; a .json data file is a list of objects", file=path)
     try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"not JSON: {bounded(str(error))}", file=path, line=line or error.lineno) from error
+        for row in objects(file):
+            yield None, row
+    except JsonListError as error:
+        line = None if error.at is None else _line(path, error.at)
+        raise _bad_byte(path) or DataError(str(error), file=path, line=line) from error
 
 
-def _object(path: Path, number: int, row: Any) -> Row:
-    if not isinstance(row, dict):
-        raise DataError(f"row is a {type(row).__name__}, not an object with fields", file=path, line=number)
-    return row
+def _bad_byte(path: Path) -> DataError | None:
+    with _opened(path) as file:
+        return wrong_bytes(path, file)
 
 
-READERS: dict[str, Callable[[Path], NumberedRows]] = {
+def _line(path: Path, at: int) -> int:
+    """The line that a byte of a file stands in."""
+    line = 1
+    with _opened(path) as file:
+        while at > 0 and (chunk := file.read(min(at, 1 << 20))):
+            at -= len(chunk)
+            line += chunk.count(b"\n")
+    return line
+
+
+def _parquet(path: Path, file: BufferedReader) -> NumberedRows:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("Parquet data", "pyarrow", "hf") from error
+    if path.suffix.lower() == GZIP:
+        raise DataError(f"Parquet is compressed inside, not outside; unpack it: gunzip {path.name}", file=path)
+    try:
+        # With a buffer and without reading ahead, what is held is some pages of a row group, not the group.
+        with parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as stored:
+            plain = {"maps_as_pydicts": "lossy"} if "map<" in str(stored.schema_arrow) else {}
+            for batch in stored.iter_batches(BATCH):
+                for row in batch.to_pylist(**plain):
+                    yield None, row
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        what = f"not a Parquet file, or a damaged one ({bounded(str(error), 120)}); make it or fetch it again"
+        raise DataError(what, file=path) from error
+
+
+READERS: dict[str, Reader] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
-    ".json": _json_array,
-    ".csv": _separated(","),
-    ".tsv": _separated("\t"),
+    ".json": _json,
+    ".csv": partial(separated, delimiter=","),
+    ".tsv": partial(separated, delimiter="\t"),
+    ".parquet": _parquet,
 }
+"""A name's ending -> its reader; gzip is taken off before, in `rows`."""

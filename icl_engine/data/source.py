@@ -11,12 +11,13 @@ from typing import Any
 
 import orjson
 
-from icl_engine.data.formats import NumberedRows, Row, rows
+from icl_engine.data.files import files
+from icl_engine.data.formats import Row, rows
 from icl_engine.errors import DataError, did_you_mean
 from icl_engine.types import Example
 
 Source = str | Path | Iterable[Mapping[str, Any]]
-"""A file's path, or rows."""
+"""What names data files (a path, a pattern, an ``hf://`` address), or rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Schema:
             near = "; it is null" if self.target in named or self.target in row else did_you_mean(self.target, row)
             raise DataError(f"row has no target {self.target!r}{near}", **where)
         if target is not None and self.labels:
-            stored_value = target if isinstance(target, str) else orjson.dumps(target).decode()
+            stored_value = target if isinstance(target, str) else orjson.dumps(target, default=str).decode()
             # Demonstrations written by hand may already have the label.
             if stored_value not in self.labels and stored_value not in self.labels.values():
                 raise DataError(
@@ -79,49 +80,59 @@ class Schema:
 
 
 def examples(source: Source, schema: Schema, *, need_target: bool, key: str) -> Iterator[Example]:
-    """The examples of a file or of rows, streamed.
+    """The examples of files or of rows, streamed.
 
     Args:
-        source: a data file, or rows.
+        source: what names data files, or rows.
         schema: how rows become examples.
         need_target: whether a row without an answer is a mistake.
         key: the task key to name where the source itself is at fault.
     """
-    for index, (line, row) in enumerate(_numbered(source, key)):
-        yield schema.example(row, index, _where(source, index, line, key), need_target=need_target)
+    for index, (file, number, line, row) in enumerate(_located(source, key)):
+        yield schema.example(row, index, _where(file, number, line, key), need_target=need_target)
 
 
 def place(source: Source, index: int, key: str) -> dict[str, Any]:
-    """Where a row stands, for an error: file and line, or key. Reads the source again."""
-    line = next(islice(_numbered(source, key), index, None), (None, {}))[0]
-    return _where(source, index, line, key)
-
-
-def _where(source: Source, index: int, line: int | None, key: str) -> dict[str, Any]:
+    """Where a row stands, for an error: its file, and its line or its number there; or key. Reads files again."""
     if not isinstance(source, str | Path):
-        return {"key": f"{key}[{index}]"}
-    return {"file": source, "line": line} if line is not None else {"file": source, "key": f"row {index}"}
+        return _where(None, index, None, key)
+    at = next(islice(_located(source, key), index, None), None)
+    return _where(*at[:3], key) if at else {"file": source, "key": f"row {index}"}
 
 
-def _numbered(source: Source, key: str) -> NumberedRows:
+def _where(file: Path | None, number: int, line: int | None, key: str) -> dict[str, Any]:
+    if file is None:
+        return {"key": f"{key}[{number}]"}
+    return {"file": file, "line": line} if line is not None else {"file": file, "key": f"row {number}"}
+
+
+def _located(source: Source, key: str) -> Iterator[tuple[Path | None, int, int | None, Row]]:
+    """Each row with its file, its number and line in it; with its number alone where it is no file's."""
     if isinstance(source, str | Path):
-        yield from rows(Path(source))
+        for file in files(source):
+            for number, (line, row) in enumerate(rows(file)):
+                yield file, number, line, row
         return
-    for index, row in enumerate(source):
-        if not isinstance(row, Mapping):
-            raise DataError(f"is a {type(row).__name__}, not a mapping", key=f"{key}[{index}]")
-        yield None, dict(row)
+    for number, given in enumerate(source):
+        if not isinstance(given, Mapping):
+            raise DataError(f"is a {type(given).__name__}, not a mapping", key=f"{key}[{number}]")
+        yield None, number, None, dict(given)
 
 
 def fingerprint(source: Source) -> str:
-    """SHA-256 of the rows' bytes."""
+    """SHA-256 of the rows' bytes: a file's own, several files' in their order."""
     if isinstance(source, str | Path):
-        try:
-            with Path(source).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", file=source) from error
+        digests = [_digest(file) for file in files(source)]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     digest = hashlib.sha256()
     for row in source:
         digest.update(orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
     return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=path) from error

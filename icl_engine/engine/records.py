@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
 import orjson
 
+from icl_engine.alignment.text import text_of
 from icl_engine.errors import RequestError
 from icl_engine.types import Example, Exchange, Prediction, Prompt, Reading, Usage
 
@@ -34,6 +36,11 @@ def prediction_record(x: Example, result: Prediction | RequestError) -> Record:
     record["trace"] = list(result.reading.trace)
     record["usage"] = usage_record(result.usage)
     return record
+
+
+def cluster_of(inputs: Mapping[str, Any], field: str | None) -> str | None:
+    """What a row was drawn together with: the value of `data.cluster`'s field as text."""
+    return None if field is None else text_of(inputs[field])
 
 
 def reading_of(record: Record) -> Reading:

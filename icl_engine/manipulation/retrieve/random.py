@@ -22,6 +22,11 @@ class Random(DrawnOnce):
     ⌊k/K⌋ to each of the K labels and the remainder to labels drawn by seed, then shuffles; the stand-in then has the
     label of the one it replaces where there is one.
 
+    Args:
+        k: how many are shown.
+        balanced: as many of each label, as far as `k` divides.
+        seed: of the draw; by default `run.seed`.
+
     >>> pool = [Example(i, {"t": str(i)}, "ab"[i % 2]) for i in range(10)]
     >>> who = lambda x: x.inputs["t"]
     >>> r = Random(k=4, balanced=True)

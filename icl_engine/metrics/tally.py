@@ -1,0 +1,105 @@
+"""A metric over a run: the sums it is a function of, kept by units of rows, so that they can be resampled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from icl_engine.metrics.intervals import percentiles, resampled, wilson
+from icl_engine.protocols import Metric, Sums
+from icl_engine.types import Score
+
+UNITS = 4096
+"""The most units that are kept apart. Rows beyond it join units that are there: a block of rows resamples as a row
+does, and neither memory nor the bootstrap's time grows with the run."""
+
+
+class Tally:
+    """A metric's running sums.
+
+    What is resampled is a *unit*: one row, or all rows of a cluster where rows were drawn together (the questions about
+    one text). Treating such rows as independent makes intervals too narrow.
+
+    Args:
+        metric: what is counted.
+        seed: of the resampling.
+
+    >>> from icl_engine.metrics.accuracy import Accuracy
+    >>> tally = Tally(Accuracy())
+    >>> [tally.add(p, t) for p, t in (("a", "a"), (None, "a"), ("b", "a"))]
+    [1.0, 0.0, 0.0]
+    >>> tally.score().value
+    0.3333333333333333
+    """
+
+    def __init__(self, metric: Metric, seed: int = 0) -> None:
+        self.metric, self.seed, self.n = metric, seed, 0
+        self.clustered = False
+        self.verdicts = not metric.graded
+        """Whether every row so far was right or wrong."""
+        self._units: list[dict[str, float]] = []
+        self._clusters: dict[Any, int] = {}
+        self._right = 0
+
+    def add(self, prediction: Any, target: Any, cluster: Any = None) -> float | None:
+        """Count one row (prediction None: unreadable). Returns its own score, None where only sets have one."""
+        own, counts = self.metric.counts(prediction, target)
+        unit = self._units[self._unit(cluster)]
+        for name, amount in counts.items():
+            unit[name] = unit.get(name, 0) + amount
+        self.n += 1
+        self.verdicts = self.verdicts and own is not None
+        self._right += own == 1.0
+        return own
+
+    def _unit(self, cluster: Any) -> int:
+        """The place of a row's unit."""
+        if cluster is not None:
+            self.clustered = True
+            known = self._clusters.get(cluster)
+            if known is not None:
+                return known
+        full = len(self._units) >= UNITS
+        if not full:
+            self._units.append({})
+        if cluster is None:
+            return self.n % UNITS if full else len(self._units) - 1
+        if full:
+            return (
+                int.from_bytes(hashlib.blake2b(str(cluster).encode("utf-8", "replace"), digest_size=8).digest()) % UNITS
+            )
+        self._clusters[cluster] = len(self._units) - 1
+        return self._clusters[cluster]
+
+    @property
+    def names(self) -> list[str]:
+        """What has been counted."""
+        return sorted({name for unit in self._units for name in unit})
+
+    def matrix(self, names: Sequence[str]) -> Any:
+        """The counts of each unit, shape (units, names)."""
+        import numpy as np
+
+        return np.array([[unit.get(name, 0) for name in names] for unit in self._units], dtype=float)
+
+    def score(self) -> Score:
+        """The metric so far, with its 95% interval; 0 with the widest interval where no row has been counted."""
+        if not self.n:
+            return Score(0.0, (0.0, self.metric.best), 0)
+        names = self.names
+        matrix = self.matrix(names)
+        whole = dict(zip(names, matrix.sum(axis=0), strict=True))
+        value = float(self.metric.value(whole))
+        if self.verdicts and not self.clustered:
+            return Score(value, wilson(self._right, self.n), self.n)
+        low, high = percentiles(
+            resampled(len(matrix), lambda w: self.metric.value(named(names, w @ matrix), whole), seed=self.seed)
+        )
+        # In a handful of rows the percentiles may miss the value itself.
+        return Score(value, (min(low, value), max(high, value)), self.n)
+
+
+def named(names: Sequence[str], sums: Any) -> Sums:
+    """Sums of shape (repeats, names) by name."""
+    return dict(zip(names, sums.T, strict=True))
