@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from icl_engine.alignment.identity import Identity
@@ -39,7 +40,7 @@ class Chain:
         if learners and any(isinstance(step, Probing) for step in self.steps[learners[0] :]):
             raise TaskError("stands before the steps that ask the model; put it last", key=f"output[{learners[0]}]")
 
-    @property
+    @cached_property
     def reader(self) -> Reader:
         """The last step that turns text or scores into a value: how targets are written and compared is its to say."""
         return next(step for step in reversed(self.steps) if isinstance(step, Reader))

@@ -58,12 +58,18 @@ def _component(kind: Kind, paths: Sequence[str] = ()) -> Callable[[Any, Validati
             raise PydanticCustomError("use", "{what}", {"what": error.what}) from error
         given = {str(k): v for k, v in found.items()}
         for key in paths:
-            if isinstance(given.get(key), str) and (key != "name" or "/" in given[key] or given[key].endswith(".gguf")):
+            if isinstance(given.get(key), str) and (key != "name" or _names_a_file(given)):
                 given[key] = _based(given[key], info)
         return cls.model_validate(given)
 
     resolved = BASES[kind]
     return build
+
+
+def _names_a_file(model: Mapping[str, Any]) -> bool:
+    """Whether a model's name is a path: an embedded model's may be, a served one's may only look like it."""
+    name = model["name"]
+    return model["use"] == "embedded" and ("/" in name or name.endswith(".gguf"))
 
 
 class Section(BaseModel):

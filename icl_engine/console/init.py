@@ -38,9 +38,9 @@ def init(
         str | None, typer.Option("--from", metavar="TASK", help="Copy a shipped task instead, to change it.")
     ] = None,
 ) -> None:
-    """Write a task that runs at once: from a table, guessing what it can, or --from a shipped task."""
-    from icl_engine.console.copying import copy_shipped
-    from icl_engine.console.starting import Wanted, start, task_name
+    """Write a first task from a table, or copy a shipped one (--from)."""
+    from icl_engine.starter.copying import copy_shipped
+    from icl_engine.starter.starting import Wanted, start, task_name
 
     if (data is None) == (shipped is None):
         raise TaskError("takes a table (icl init DATA), or --from and a shipped task's name", key="icl init")

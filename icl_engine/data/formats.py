@@ -30,6 +30,7 @@ Reader = Callable[[Path, BufferedReader], NumberedRows]
 """From a file's name, for errors, and its bytes, unpacked, to its rows."""
 
 GZIP = ".gz"
+BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 NO_FILE = "no such file"
 BATCH = 1024
 """Parquet rows that are made into Python values at a time."""
@@ -50,8 +51,12 @@ def rows(path: Path) -> NumberedRows:
     try:
         with _opened(path) as file:
             yield from reader(path, file)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except BAD_GZIP as error:
         raise DataError(_bad_gzip(path), file=path) from error
+    except DataError as error:
+        if _damaged(path):  # then what was wrong with a row is only what came of that
+            raise DataError(_bad_gzip(path), file=path) from error
+        raise
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or bounded(str(error))}", file=path) from error
 
@@ -95,6 +100,19 @@ def _bad_gzip(path: Path) -> str:
     return "the gzip file is damaged or cut off; make it or fetch it again"
 
 
+def _damaged(path: Path) -> bool:
+    """Whether it is a gzip file that cannot be read to its end."""
+    if path.suffix.lower() != GZIP:
+        return False
+    try:
+        with _opened(path) as file:
+            while file.read(1 << 20):
+                pass
+    except BAD_GZIP:
+        return True
+    return False
+
+
 def _jsonl(path: Path, file: BufferedReader) -> NumberedRows:
     begin(path, file)
     loads = orjson.loads
@@ -106,7 +124,8 @@ def _jsonl(path: Path, file: BufferedReader) -> NumberedRows:
                 continue
             raise _not_json(path, line, number, error) from error
         if type(row) is not dict:
-            raise DataError(f"row is a {type(row).__name__}, not an object with fields", file=path, line=number)
+            mend = "; a list of objects is a .json file" if isinstance(row, list) else ""
+            raise DataError(f"row is a {type(row).__name__}, not an object with fields{mend}", file=path, line=number)
         yield number, row
 
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from icl_engine.errors import DataError, MissingExtraError, bounded, did_you_mea
 
 SCHEME = "hf://"
 KEYS = ("config", "revision", "split")
+_QUERY = re.compile(r"\?(\w+=.*)\Z", re.DOTALL)
+"""What comes after a ?; another ? stands for one character of a file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,11 @@ def parse(text: str) -> Address:
     >>> parse("hf://datasets/org/set/part-?.csv").path
     'part-?.csv'
     """
-    place, query = text.removeprefix(SCHEME), ""
-    if "=" in place.rpartition("?")[2]:  # else a ? stands for one character of a file's name
-        place, _, query = place.rpartition("?")
+    query = _QUERY.search(text)
+    place = text[len(SCHEME) : query.start() if query else None]
     parts = [part for part in place.split("/") if part]
     org, name, *path = [*(parts[1:] if parts[:1] == ["datasets"] else parts), "", ""]
-    given = _query(text, query)
+    given = _query(text, query[1] if query else "")
     if not org or not name:
         raise DataError("an address is hf://org/set?split=test, or hf://org/set/ and a file's name", file=text)
     if "?" in name or "@" in name:
@@ -93,37 +95,54 @@ def files(text: str) -> tuple[Path, ...]:
     """
     address = parse(text)
     with _told(text, address):
-        folder = _fetched(address, [CARD], address.revision)
+        folder = _folder(address)
         listed = _listed(address, folder.name)
     names = _stored(folder) if listed is None else listed
     try:
         chosen = _chosen(address, names, folder)
     except DataError as error:
-        where = " (in the local cache: the hub cannot be asked)" if listed is None else ""
-        raise DataError(error.what + where, file=text) from error
+        seen = "; only the local cache was looked at, for the hub cannot be asked" if listed is None else ""
+        raise DataError(error.what + seen, file=text) from error
     if not all((folder / name).is_file() for name in chosen):
         with _told(text, address):
             _fetched(address, chosen, folder.name)
     return tuple(folder / name for name in chosen)
 
 
-def _fetched(address: Address, names: Sequence[str], revision: str | None) -> Path:
+def _folder(address: Address) -> Path:
+    """The local folder of the address's revision, the card in it."""
+    from huggingface_hub import errors
+
+    try:
+        return _fetched(address, [CARD], address.revision)
+    except errors.LocalEntryNotFoundError:
+        if not address.path:
+            raise
+        # Offline. Files that are named need no card.
+        return _fetched(address, [], address.revision, local=True)
+
+
+def _fetched(address: Address, names: Sequence[str], revision: str | None, *, local: bool = False) -> Path:
     """The local folder of a revision, with some of its files in it."""
     from huggingface_hub import snapshot_download
 
     patterns = [glob.escape(name) for name in names]
-    return Path(snapshot_download(address.repo, repo_type="dataset", revision=revision, allow_patterns=patterns))
+    folder = snapshot_download(
+        address.repo, repo_type="dataset", revision=revision, allow_patterns=patterns, local_files_only=local
+    )
+    return Path(folder)
 
 
 def _listed(address: Address, commit: str) -> list[str] | None:
     """Every file of a revision; None where the hub cannot be asked and was not asked before."""
     import huggingface_hub
 
-    with suppress(Exception):  # no list was kept, or a huggingface_hub that keeps none
+    with suppress(Exception):  # offline and never listed; which error tells it depends on the version
+        if not hasattr(huggingface_hub, "get_cached_repo_tree"):  # an older one keeps no list
+            info = huggingface_hub.HfApi().dataset_info(address.repo, revision=commit)
+            return [file.rfilename for file in info.siblings or ()]
         tree = huggingface_hub.get_cached_repo_tree(address.repo, repo_type="dataset", revision=commit)
         return [file.path for file in tree]
-    with suppress(Exception):  # offline; by which error depends on the library that huggingface_hub asks with
-        return huggingface_hub.HfApi().list_repo_files(address.repo, repo_type="dataset", revision=commit)
     return None
 
 
@@ -172,6 +191,8 @@ def _why(error: Exception, address: Address) -> str:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         revision = f" at revision {address.revision!r}" if address.revision else ""
         return f"{address.repo}{revision} is not (or not all) in the local cache, and {why}; fetch it once while online"
+    if isinstance(error, OSError) and error.errno:
+        return f"the local cache cannot be used: {error.strerror}"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
         return "the hub does not accept the token; log in again (hf auth login) or set HF_TOKEN"

@@ -66,8 +66,8 @@ def _check_header(path: Path, line: int, header: Sequence[str], delimiter: str) 
     if not header:
         what = "names no fields; the first line is the header"
     elif other is not None:
-        what = f"the header is one field with a {NAMES[other]} ({other!r}) in it, but a {NAMES[delimiter]} separates fields"
-        what += f" here; {_mend_separator(other, delimiter)}"
+        what = f"the header is one field with a {NAMES[other]} ({other!r}) in it, but fields are separated by a "
+        what += f"{NAMES[delimiter]}; {_mend_separator(other, delimiter)}"
     elif unnamed is not None:
         what = f"the header gives field {unnamed} of {len(header)} no name; name it, or leave the column out"
     elif len(set(header)) < len(header):

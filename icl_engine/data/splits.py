@@ -60,21 +60,27 @@ def split_files(names: Sequence[str], card: str, config: str | None, split: str 
     Raises:
         DataError: there is no such configuration or split, or more than one to choose from.
     """
-    configs, default = read_card(card)
-    if configs:
-        chosen = configs[_one("config", config or default, configs)]
-    elif config in (None, "default"):
-        chosen = Config()
-    else:
-        folders = {n.split("/")[0] for n in _data(names, "") if "/" in n}
-        chosen = Config(folder=_one("config", config, folders))
+    chosen = _config_of(names, card, config)
     if chosen.splits is None:
         return _by_name(_data(names, chosen.folder), split)
-    patterns = chosen.splits[_one("split", split, chosen.splits)]
-    found = list(dict.fromkeys(name for pattern in patterns for name in matching(names, pattern)))
-    if not found:
-        raise DataError(f"has none of the files that its card names: {bounded(', '.join(patterns))}")
-    return _whole(found)
+    found: dict[str, None] = {}
+    for pattern in chosen.splits[_one("split", split, chosen.splits)]:
+        matched = matching(names, pattern)
+        if not matched:
+            raise DataError(f"has no file {bounded(pattern)}, though its card names it")
+        found |= dict.fromkeys(matched)
+    return _whole(list(found))
+
+
+def _config_of(names: Sequence[str], card: str, config: str | None) -> Config:
+    """The configuration asked for: the card's, else what the data files in a folder of that name are."""
+    configs, default = read_card(card)
+    if configs:
+        return configs[_one("config", config or default, configs)]
+    folders = {name.split("/")[0] for name in _data(names, "") if "/" in name}
+    if config is None or (config == "default" and config not in folders):
+        return Config()
+    return Config(folder=_one("config", config, folders))
 
 
 def _one(kind: str, name: str | None, valid: Iterable[str]) -> str:
