@@ -31,5 +31,5 @@ def test_an_embedded_models_path_is_relative_to_the_task_file(
 def test_metrics_are_told_apart_by_name(write_task: Callable[..., Path]) -> None:
     two = [{"use": "rouge", "variant": "rouge1", "name": "rouge_1"}, {"use": "rouge"}]
     assert [m.title for m in load_task(write_task(metrics=two)).task.metrics] == ["rouge_1", "rouge"]
-    with pytest.raises(TaskError, match=r"task.yaml:7: metrics: two metrics are reported as 'rouge'; give one a name"):
+    with pytest.raises(TaskError, match=r"task.yaml:6: metrics: two metrics are reported as 'rouge'; give one a name"):
         load_task(write_task(metrics=["rouge", "rouge"]))
