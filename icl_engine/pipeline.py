@@ -217,7 +217,7 @@ class Pipeline:
         if not self.unlabelled:
             name = self.chain.steps[at].use
             raise TaskError(
-                f"{name} needs a batch: use `icl run`, give data.train, or load a program saved after a run",
+                f"{name} needs a batch: use `icl run`, give data.train, or load a saved program",
                 key=f"output[{at}]",
             )
         rows = min(getattr(step, "inputs", 128), len(self.unlabelled))

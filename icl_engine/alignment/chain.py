@@ -28,12 +28,17 @@ class Chain:
             object.__setattr__(self, "steps", (Identity(),))
         if not any(isinstance(step, Reader) for step in self.steps):
             raise TaskError("no step reads an answer; put a verbalizer (or identity, regex) first", key="output")
-        started = False
+        started, labelled = False, False
         for i, step in enumerate(self.steps):
             correction = isinstance(step, Probing | Batched)
             if started and not correction:
                 raise TaskError("stands after a calibration; steps that read come first", key=f"output[{i}]")
-            started = started or correction
+            if labelled and not correction:
+                raise TaskError(
+                    f"stands after {self.steps[i - 1].use}, which has read the label; put it before, or leave it out",
+                    key=f"output[{i}]",
+                )
+            started, labelled = started or correction, labelled or isinstance(step, Scorer)
         learners = [i for i, step in enumerate(self.steps) if isinstance(step, Batched)]
         if len(learners) > 1:
             raise TaskError("a second batch step: a run passes over its scores once", key=f"output[{learners[1]}]")
@@ -73,7 +78,9 @@ class Chain:
         if mode == "scores" or self.corrections or cloze:
             where = f"output[{self.corrections[0]}]" if self.corrections else f"output[{at}]"
             if mode == "text":
-                raise TaskError("needs label scores, but the answer is read as text; use a verbalizer", key=where)
+                what = "set read: auto or scores" if scorer else "use a verbalizer"
+                why = "a cloze is scored inside its sentence" if cloze and not self.corrections else "needs label scores"
+                raise TaskError(f"{why}, but the answer is read as text; {what}", key=where)
             if reason:
                 raise TaskError(f"needs label scores: {reason}", key=where)
         if scorer is None or mode == "text" or reason:

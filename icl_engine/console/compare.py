@@ -51,6 +51,7 @@ def sentence(pair: Pair, names: list[str], found: Compared) -> str:
     size = abs(points * r.difference)
     if r.difference < 0:
         low, high = -high, -low
+    low, high = round(low, 1) + 0.0, round(high, 1) + 0.0  # no -0.0
     better, worse = (b, a) if r.difference >= 0 else (a, b)
     if pair.shown:
         verdict = f"{better} is better than {worse} by {size:.1f} points"

@@ -31,7 +31,8 @@ def run(
         result = run_loaded(found, limit=limit, out=out, cache=False if no_cache else None, progress=bar.update)
     _table(result)
     if result.failed > found.task.run.max_failures:
-        print(f"{result.failed} examples failed; run again to retry them", file=sys.stderr)
+        count = "1 example" if result.failed == 1 else f"{result.failed} examples"
+        print(f"{count} failed; run again to retry", file=sys.stderr)
         raise typer.Exit(3)
 
 
@@ -99,7 +100,8 @@ def _table(result: RunResult) -> None:
         table.add_row(name, f"{score.value:.4f}", f"{low:.4f} – {high:.4f}", str(score.n))
     u = s["usage"]
     out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    out.print(table)
+    if result.metrics:
+        out.print(table)
     out.print(
         f"{s['examples']} examples, {s['unparsed']} unparsed, {s['failed']} failed · "
         f"{u['requests']} requests ({u['paid']} paid, {u['cached']} cached) · "

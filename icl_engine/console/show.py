@@ -26,7 +26,8 @@ def show(
     x = next(islice(found.test(need_target=False), index, None), None)
     if x is None:
         raise TaskError(f"there is no test row {index}", key="--index")
-    prompt = pipeline.check(x)
+    with found.document.placing():
+        prompt = pipeline.check(x)
     if prompt.text is not None:
         sys.stdout.write(prompt.text + "\n")
     for message in prompt.messages or ():

@@ -26,6 +26,8 @@ def separated(path: Path, file: BufferedReader, delimiter: str) -> Iterator[tupl
         raise DataError("is empty; its first line names the fields", file=path)
     lines = _lines(path, file, delimiter)
     line, header = next(lines, (1, []))
+    if len(header) > 1 and not header[0] and "index" not in header:
+        header[0] = "index"  # as pandas and R write their row numbers: a column without a name
     _check_header(path, line, header, delimiter)
     width = len(header)
     for line, values in lines:

@@ -45,6 +45,11 @@ class FinishedRun:
         field = self.manifest["task"]["data"].get("cluster")
         return None if field is None else str(field)
 
+    @property
+    def seed(self) -> int:
+        """The seed of its intervals."""
+        return int(self.manifest["seed"])
+
     def rows(self) -> Iterator[Record]:
         """The lines of `predictions.jsonl`."""
         with (self.path / "predictions.jsonl").open("rb") as file:
@@ -157,7 +162,7 @@ class _Counts:
 def _counted(runs: Sequence[FinishedRun], metrics: Sequence[str]) -> _Counts:
     everyone = list(combinations(range(len(runs)), 2))
     counts = _Counts(
-        tallies=[{m: Tally(runs[0].metrics[m]) for m in metrics} for _ in runs],
+        tallies=[{m: Tally(run.metrics[m], run.seed) for m in metrics} for run in runs],
         verdicts={m: {pair: [0, 0] for pair in everyone} for m in metrics},
         failed=[0] * len(runs),
         clusters=set(),

@@ -90,12 +90,13 @@ class Choice(Aligner):
         return {text: letter for text, letter in pairs if text and texts.count(text) == 1}
 
     @cached_property
-    def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
         letter = "|".join(sorted(map(re.escape, self.choices), key=len, reverse=True))
         begins = re.compile(rf"\(\s?({letter})\s?\)|\[({letter})\]|({letter})(?=[).:,\n]|\s+[-–—])")
         said = re.compile(rf"{_SAID}(?:\(\s?({letter})\s?\)|({letter})(?![\w'’]){_NO_ARTICLE})", re.IGNORECASE)
         bracket = re.compile(rf"\(({letter})\)")
-        return begins, said, bracket
+        another = re.compile(rf"\s*(?:,|/|&|or\b|and\b)\s*[(\[]?(?:{letter})(?!\w)")
+        return begins, said, bracket, another
 
     def _known(self, letter: str) -> str | None:
         return letter if letter in self.choices else None
@@ -106,7 +107,9 @@ class Choice(Aligner):
 
     def _beginning(self, text: str) -> str | None:
         match = self._patterns[0].match(text)
-        return match[match.lastindex or 0] if match else None
+        if match is None or self._patterns[3].match(text, match.end()):  # "(A) or (B)" names two
+            return None
+        return match[match.lastindex or 0]
 
     def _said(self, text: str) -> str | None:
         found = [m[m.lastindex or 0].upper() for m in self._patterns[1].finditer(text)]
