@@ -90,8 +90,8 @@ class InterruptedRunError(IclError):
     """The user interrupted a run; what was answered is kept."""
 
 
-def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` where a valid name is near, else the list of valid names.
+def did_you_mean(name: str, valid: Iterable[str], what: str = "valid") -> str:
+    """``; did you mean 'x'?`` where a valid name is near, else the list of valid names, headed by `what`.
 
     >>> did_you_mean("ballanced", ["k", "balanced"])
     "; did you mean 'balanced'?"
@@ -99,10 +99,11 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     ' (valid: balanced, k)'
     """
     names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    folded = {n.casefold(): n for n in reversed(names)}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if near:
-        return f"; did you mean {near[0]!r}?"
-    return f" (valid: {', '.join(names)})" if names else ""
+        return f"; did you mean {folded[near[0]]!r}?"
+    return f" ({what}: {', '.join(names)})" if names else ""
 
 
 def bounded(text: str, limit: int = 300) -> str:

@@ -79,7 +79,9 @@ class Chain:
             where = f"output[{self.corrections[0]}]" if self.corrections else f"output[{at}]"
             if mode == "text":
                 what = "set read: auto or scores" if scorer else "use a verbalizer"
-                why = "a cloze is scored inside its sentence" if cloze and not self.corrections else "needs label scores"
+                why = (
+                    "a cloze is scored inside its sentence" if cloze and not self.corrections else "needs label scores"
+                )
                 raise TaskError(f"{why}, but the answer is read as text; {what}", key=where)
             if reason:
                 raise TaskError(f"needs label scores: {reason}", key=where)

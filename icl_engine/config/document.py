@@ -52,12 +52,14 @@ class Document:
         file: the file, for errors; None for a task given as a mapping.
         lines: the line of each key.
         set: the keys given by ``--set``.
+        swapped: whether ``--model`` put another model in the task's place.
     """
 
     tree: dict[str, Any]
     file: Path | None = None
     lines: Mapping[At, int] = field(default_factory=dict)
     set: frozenset[At] = frozenset()
+    swapped: bool = False
 
     @property
     def base(self) -> Path:
@@ -66,13 +68,15 @@ class Document:
 
     def is_set(self, *at: str | int) -> bool:
         """Whether ``--set`` changed the key or something in it."""
-        return any(given[: len(at)] == at for given in self.set)
+        return any(given[: len(at)] == at for given in self.set) or (self.swapped and at == ("model",))
 
     def error(self, what: str, at: At = (), kind: type[TaskError] = TaskError) -> TaskError:
         """A mistake at a key: with the nearest line known."""
         given = any(at[: len(s)] == s or (at not in self.lines and s[: len(at)] == at) for s in self.set)
         if at and given:
             return kind(what, key=f"--set {dotted(at)}")
+        if at[:1] == ("model",) and self.swapped:
+            return kind(what, key="--model")
         known = next((at[:n] for n in range(len(at), 0, -1) if at[:n] in self.lines), None)
         line = self.lines[known] if known is not None else None
         return kind(what, file=self.file, line=line, key=dotted(at) or None)
@@ -108,7 +112,8 @@ def read(path: Path) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = bounded(str(error.problem or error.context or "not YAML"))
-        raise TaskError(what, file=path, line=mark.line + 1 if mark else None) from error
+        line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+        raise TaskError(what + _advice(what, line), file=path, line=mark.line + 1 if mark else None) from error
     except (YAMLError, ValueError) as error:
         raise TaskError(f"not YAML: {bounded(str(error))}", file=path) from error
     except RecursionError as error:
@@ -116,6 +121,19 @@ def read(path: Path) -> Document:
     if not isinstance(tree, dict):
         raise TaskError("a task file is a mapping of keys (name, data, input, model, output …)", file=path, line=1)
     return Document(spelt_out(tree), path, lines)
+
+
+def _advice(problem: str, line: str) -> str:
+    """What to do about a line that is not YAML; nothing where its cause is not plain."""
+    if "\\t" in problem or "\t" in line:
+        return "; indent with spaces, not tabs"
+    if "${" in line and "{" in line.replace("${", ""):
+        return '; inside braces a variable needs quotes: "${NAME}"'
+    if "{{" in line:
+        return "; a template needs quotes around it, or stands on lines of its own after inline: |"
+    if "mapping values" in problem:
+        return "; a text with a colon and a space in it needs quotes"
+    return ""
 
 
 class _Constructor(SafeConstructor):
@@ -153,6 +171,8 @@ def _lines(node: Node | None, at: At) -> Iterator[tuple[At, int]]:
 def spelt_out(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The tree with its short forms spelt out: a bare model name or path, a step or metric by its name alone.
 
+    A step or metric that is null is left out, so that ``--set 'output[1]=null'`` runs without it.
+
     >>> spelt_out({"model": "gemma-3-270m", "output": ["identity"]})
     {'model': {'use': 'embedded', 'name': 'gemma-3-270m'}, 'output': [{'use': 'identity'}]}
     """
@@ -161,7 +181,7 @@ def spelt_out(tree: Mapping[str, Any]) -> dict[str, Any]:
         full["model"] = {"use": "embedded", "name": full["model"]}
     for key in ("output", "metrics"):
         if isinstance(full.get(key), list):
-            full[key] = [{"use": item} if isinstance(item, str) else item for item in full[key]]
+            full[key] = [{"use": item} if isinstance(item, str) else item for item in full[key] if item is not None]
     shown = full.get("input")
     if isinstance(shown, Mapping) and isinstance(shown.get("demonstrations"), str):
         full["input"] = {**shown, "demonstrations": {"use": shown["demonstrations"]}}
@@ -179,7 +199,7 @@ def override(document: Document, settings: Mapping[str, Any]) -> Document:
         at = path_of(path)
         tree = _set(tree, at, new, path)
         given.add(at)
-    return Document(spelt_out(tree), document.file, document.lines, frozenset(given))
+    return Document(spelt_out(tree), document.file, document.lines, frozenset(given), document.swapped)
 
 
 def path_of(text: str) -> At:

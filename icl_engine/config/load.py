@@ -144,7 +144,9 @@ def load_task(
     """
     document, program = _document(task)
     if model is not None:
-        document = override(document, {"model": _swapped(document, model)})
+        document = Document(
+            {**document.tree, "model": _swapped(document, model)}, document.file, document.lines, swapped=True
+        )
     if settings:
         document = override(document, settings)
     if "name" not in document.tree and document.file:
@@ -337,7 +339,8 @@ def check_target(loaded: Loaded, chain: Chain, x: Example, source: Any, index: i
     """
     try:
         if x.target is None:
-            raise ValueError(f"row has no target {loaded.task.data.target!r}")
+            field = str(loaded.task.data.target)
+            raise ValueError(f"row has no target {field!r}{did_you_mean(field, map(str, x.inputs), 'the row has')}")
         chain.canon(x.target)
     except ValueError as error:
         raise DataError(str(error), **place(source, index, key)) from error

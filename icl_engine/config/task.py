@@ -177,7 +177,7 @@ class Run(Section):
         cache: keep every answer on disk, and never ask for the same one twice.
     """
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     concurrency: int = Field(default=16, ge=1)
     limit: int | None = Field(default=None, ge=1)
     max_cost_usd: None = None

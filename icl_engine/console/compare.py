@@ -16,7 +16,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="DIR DIR…", help="Run directories; the first is the baseline.")],
     every_pair: Annotated[bool, typer.Option("--every-pair", help="Compare each with each.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the resampling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the resampling.")] = 0,
 ) -> None:
     """Compare finished runs over the same rows: differences with intervals and p-values, in plain words."""
     import orjson
@@ -29,7 +29,8 @@ def compare(
         return
     names = letters(len(found.runs))
     for i, (name, run) in enumerate(zip(names, found.runs, strict=True)):
-        failed = f"; {found.failed[i]} rows without an answer count as wrong" if found.failed[i] else ""
+        count = found.failed[i]
+        failed = f"; {count} row{'s' * (count != 1)} without an answer: counted as wrong" if count else ""
         print(f"{name} = {run.path}{failed}")
         for metric, score in found.scores[i].items():
             low, high = score.ci95

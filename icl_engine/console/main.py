@@ -23,13 +23,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command("init", short_help="Write a first task from a data file.")(init.init)
 app.command("run")(run.run)
-app.command("show")(show.show)
+app.command("show", short_help="Print the exact prompt of one example.")(show.show)
 app.command("predict")(predict.predict)
-app.command("compare")(compare.compare)
-app.command("models")(models.models)
-app.command("init")(init.init)
-app.command("schema")(schema.schema)
+app.command("compare", short_help="Compare runs: differences, intervals, p-values.")(compare.compare)
+app.command("models", short_help="List models and providers, and what each needs.")(models.models)
+app.command("schema", short_help="Print the JSON Schema of a task file, for editors.")(schema.schema)
 
 
 @app.callback(invoke_without_command=True)

@@ -25,7 +25,8 @@ def show(
     pipeline = build(found)
     x = next(islice(found.test(need_target=False), index, None), None)
     if x is None:
-        raise TaskError(f"there is no test row {index}", key="--index")
+        count = sum(1 for _ in found.test(need_target=False))
+        raise TaskError(f"there is no test row {index}; there are {count}, counted from 0", key="--index")
     with found.document.placing():
         prompt = pipeline.check(x)
     if prompt.text is not None:

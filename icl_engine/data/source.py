@@ -61,12 +61,14 @@ class Schema:
         named = self.renamed(row)
         for variable, stored in (self.fields or {}).items():
             if variable not in named:
-                raise DataError(f"row has no field {stored!r}{did_you_mean(stored, map(str, row))}", **where)
+                near = did_you_mean(stored, map(str, row), "the row has")
+                raise DataError(f"row has no field {stored!r}{near}", **where)
         target = named.pop(self.target, None) if self.target else None
         if target is None and need_target:
             if self.target is None:
                 raise DataError("metrics and demonstrations need the answers; name their field", key="data.target")
-            near = "; it is null" if self.target in named or self.target in row else did_you_mean(self.target, row)
+            is_null = self.target in named or self.target in row
+            near = "; it is null" if is_null else did_you_mean(self.target, row, "the row has")
             raise DataError(f"row has no target {self.target!r}{near}", **where)
         if target is not None and self.labels:
             stored_value = target if isinstance(target, str) else orjson.dumps(target, default=str).decode()

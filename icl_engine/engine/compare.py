@@ -20,6 +20,8 @@ from icl_engine.protocols import Metric
 from icl_engine.registry import resolve
 from icl_engine.types import Score
 
+READ = {"id", "inputs", "prediction", "status", "target"}
+"""What is read of a line of `predictions.jsonl`."""
 UNFINISHED = "the run has not come to its end; run it again to finish it"
 
 
@@ -52,8 +54,18 @@ class FinishedRun:
 
     def rows(self) -> Iterator[Record]:
         """The lines of `predictions.jsonl`."""
-        with (self.path / "predictions.jsonl").open("rb") as file:
-            yield from map(orjson.loads, file)
+        path = self.path / "predictions.jsonl"
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    row = orjson.loads(line)
+                    if not isinstance(row, dict) or not row.keys() >= READ:
+                        raise DataError("is no prediction; run it again", file=path, line=number)
+                    yield row
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}; run it again", file=path) from error
+        except orjson.JSONDecodeError as error:
+            raise DataError("is cut off or damaged; run it again", file=path, line=number) from error
 
 
 @dataclass(frozen=True)

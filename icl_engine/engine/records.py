@@ -39,8 +39,8 @@ def prediction_record(x: Example, result: Prediction | RequestError) -> Record:
 
 
 def cluster_of(inputs: Mapping[str, Any], field: str | None) -> str | None:
-    """What a row was drawn together with: the value of `data.cluster`'s field as text."""
-    return None if field is None else text_of(inputs[field])
+    """What a row was drawn together with: the value of `data.cluster`'s field as text; None where it has none."""
+    return None if field is None or inputs[field] is None else text_of(inputs[field])
 
 
 def reading_of(record: Record) -> Reading:

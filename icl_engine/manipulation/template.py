@@ -206,7 +206,8 @@ class Template:
         except UndefinedError as error:
             known = [k for k in variables.get("x", {}) if k not in RESERVED]
             missing = str(error.message).split("'")[1] if "'" in str(error.message) else ""
-            raise self.error(f"{bounded(str(error))}{did_you_mean(missing, known)}", _line_of(error)) from error
+            near = did_you_mean(missing, known, "the row has")
+            raise self.error(f"{bounded(str(error))}{near}", _line_of(error)) from error
         except SecurityError as error:
             raise self.error(f"not allowed in a template: {bounded(str(error))}", _line_of(error)) from error
         except Exception as error:  # whatever a template's own code raises is the template's mistake

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,11 +48,10 @@ def mcnemar(only_a: int, only_b: int) -> float:
     n, least = only_a + only_b, min(only_a, only_b)
     if only_a == only_b:
         return 1.0
-    # log C(n, i) by its recurrence; summed from the largest term down, so that nothing overflows.
-    i = np.arange(least)
-    logs = np.concatenate([[0.0], np.cumsum(np.log(n - i) - np.log(i + 1))]) - n * np.log(2)
-    peak = logs.max()
-    return float(min(1.0, 2 * np.exp(peak) * np.exp(logs - peak).sum()))
+    # The largest term by its logarithm, the others by their ratios to it: exact, and nothing overflows.
+    i, down = np.arange(least), np.arange(least, 0, -1)
+    peak = math.fsum(np.log((n - i) / (i + 1))) - n * math.log(2)
+    return float(min(1.0, 2 * math.exp(peak) * (1 + np.cumprod(down / (n - down + 1)).sum())))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -83,6 +83,9 @@ def compare(a: Tally, b: Tally, verdicts: tuple[int, int] | None = None, *, seed
     """
     names_a, names_b = a.names, b.names
     of_a, of_b = a.matrix(names_a), b.matrix(names_b)
+    if len(of_a) != len(of_b):  # so many names that units were joined: join both alike
+        names_a = names_b = sorted({*names_a, *names_b})
+        of_a, of_b = a.matrix(names_a), b.matrix(names_b)
     whole_a = dict(zip(names_a, of_a.sum(axis=0), strict=True))
     whole_b = dict(zip(names_b, of_b.sum(axis=0), strict=True))
     difference = float(b.metric.value(whole_b)) - float(a.metric.value(whole_a))
@@ -92,12 +95,16 @@ def compare(a: Tally, b: Tally, verdicts: tuple[int, int] | None = None, *, seed
         value_a = a.metric.value(named(names_a, weights @ of_a), whole_a)
         return b.metric.value(named(names_b, weights @ of_b), whole_b) - value_a
 
-    low, high = percentiles(resampled(len(of_a), gap, seed=seed, repeats=REPEATS))
+    low, high = percentiles(resampled(_widest(of_a, of_b), gap, seed=seed, repeats=REPEATS))
     ci95 = (min(low, difference), max(high, difference))
     if verdicts is not None and not a.clustered:
         return Comparison(difference, ci95, mcnemar(*verdicts), "mcnemar", *verdicts)
     only_a, only_b = verdicts or (None, None)
     return Comparison(difference, ci95, _randomised(a, b, difference, seed), "randomisation", only_a, only_b)
+
+
+def _widest(of_a: Any, of_b: Any) -> tuple[int, int]:
+    return len(of_a), max(of_a.shape[1], of_b.shape[1])
 
 
 def _randomised(a: Tally, b: Tally, difference: float, seed: int) -> float:
@@ -108,7 +115,7 @@ def _randomised(a: Tally, b: Tally, difference: float, seed: int) -> float:
     of_a, of_b = a.matrix(names), b.matrix(names)
     rng = np.random.default_rng(seed + 1)
     as_large = 0
-    for size in chunks(len(of_a), REPEATS):
+    for size in chunks(of_a.shape, REPEATS):
         kept = rng.integers(0, 2, size=(size, len(of_a)), dtype=np.int8)
         sums_a, sums_b = kept @ of_a + (1 - kept) @ of_b, kept @ of_b + (1 - kept) @ of_a
         gaps = b.metric.value(named(names, sums_b)) - a.metric.value(named(names, sums_a))

@@ -29,24 +29,24 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
-def resampled(units: int, statistic: Callable[[Any], Any], *, seed: int, repeats: int = REPEATS) -> Any:
+def resampled(shape: tuple[int, int], statistic: Callable[[Any], Any], *, seed: int, repeats: int = REPEATS) -> Any:
     """The bootstrap distribution (Efron 1979) of a statistic of units drawn with replacement, shape (repeats,).
 
     Args:
-        units: how many there are.
+        shape: how many units there are, and of how many counts each the statistic is made.
         statistic: of weights of shape (repeats, units), how often each unit was drawn; gives shape (repeats,).
         seed: of the resampling.
         repeats: resamples.
     """
     import numpy as np
 
-    rng = np.random.default_rng(seed)
+    rng, units = np.random.default_rng(seed), shape[0]
 
     def weights(size: int) -> Any:
         drawn = rng.integers(0, units, size=(size, units)) + units * np.arange(size)[:, None]
         return np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
 
-    return np.concatenate([statistic(weights(size)) for size in chunks(units, repeats)])
+    return np.concatenate([statistic(weights(size)) for size in chunks(shape, repeats)])
 
 
 def percentiles(values: Any) -> tuple[float, float]:
@@ -57,8 +57,8 @@ def percentiles(values: Any) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def chunks(units: int, repeats: int) -> Iterator[int]:
-    """Sizes that add up to `repeats`, each small enough to hold that many weights of all units at once."""
-    most = max(1, _CELLS // max(1, units))
+def chunks(shape: tuple[int, int], repeats: int) -> Iterator[int]:
+    """Sizes that add up to `repeats`, each small enough to hold that many weights and sums at once."""
+    most = max(1, _CELLS // max(1, *shape))
     for start in range(0, repeats, most):
         yield min(most, repeats - start)

@@ -14,6 +14,10 @@ UNITS = 4096
 """The most units that are kept apart. Rows beyond it join units that are there: a block of rows resamples as a row
 does, and neither memory nor the bootstrap's time grows with the run."""
 
+CELLS = 2_000_000
+FEWEST = 100
+"""The most counts (units times names) that are resampled, and the fewest units."""
+
 
 class Tally:
     """A metric's running sums.
@@ -60,17 +64,12 @@ class Tally:
             known = self._clusters.get(cluster)
             if known is not None:
                 return known
-        full = len(self._units) >= UNITS
-        if not full:
-            self._units.append({})
-        if cluster is None:
-            return self.n % UNITS if full else len(self._units) - 1
-        if full:
-            return (
-                int.from_bytes(hashlib.blake2b(str(cluster).encode("utf-8", "replace"), digest_size=8).digest()) % UNITS
-            )
-        self._clusters[cluster] = len(self._units) - 1
-        return self._clusters[cluster]
+        if len(self._units) >= UNITS:
+            return _bucket(self.n if cluster is None else cluster, UNITS)
+        self._units.append({})
+        if cluster is not None:
+            self._clusters[cluster] = len(self._units) - 1
+        return len(self._units) - 1
 
     @property
     def names(self) -> list[str]:
@@ -78,10 +77,17 @@ class Tally:
         return sorted({name for unit in self._units for name in unit})
 
     def matrix(self, names: Sequence[str]) -> Any:
-        """The counts of each unit, shape (units, names)."""
+        """The counts of each unit, shape (units, names). With very many names, units are joined to bound its size."""
         import numpy as np
 
-        return np.array([[unit.get(name, 0) for name in names] for unit in self._units], dtype=float)
+        units = min(len(self._units), max(FEWEST, CELLS // max(1, len(names))))
+        found = np.zeros((units, len(names)))
+        column = {name: i for i, name in enumerate(names)}
+        for i, unit in enumerate(self._units):
+            row = found[i if units == len(self._units) else _bucket(i, units)]
+            for name in unit.keys() & column.keys():
+                row[column[name]] += unit[name]
+        return found
 
     def score(self) -> Score:
         """The metric so far, with its 95% interval; 0 with the widest interval where no row has been counted."""
@@ -94,10 +100,15 @@ class Tally:
         if self.verdicts and not self.clustered:
             return Score(value, wilson(self._right, self.n), self.n)
         low, high = percentiles(
-            resampled(len(matrix), lambda w: self.metric.value(named(names, w @ matrix), whole), seed=self.seed)
+            resampled(matrix.shape, lambda w: self.metric.value(named(names, w @ matrix), whole), seed=self.seed)
         )
         # In a handful of rows the percentiles may miss the value itself.
         return Score(value, (min(low, value), max(high, value)), self.n)
+
+
+def _bucket(key: Any, count: int) -> int:
+    """A number below `count` that looks random: data has patterns (every other row is positive), blocks must not."""
+    return int.from_bytes(hashlib.blake2b(str(key).encode("utf-8", "replace"), digest_size=8).digest()) % count
 
 
 def named(names: Sequence[str], sums: Any) -> Sums:

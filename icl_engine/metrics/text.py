@@ -71,13 +71,18 @@ class _Corpus(Metric):
 
         columns = np.array([sums[name] for name in sorted(sums)], dtype=float)
         if columns.ndim == 1:
-            return self._scorer._compute_score_from_stats(columns.astype(int).tolist()).score
-        rows = columns.T.astype(int).tolist()
-        return np.array([self._scorer._compute_score_from_stats(row).score for row in rows])
+            return self._score(columns.astype(int).tolist())
+        return np.array([self._score(row) for row in columns.T.astype(int).tolist()])
+
+    def _score(self, statistics: list[int]) -> float:
+        # Rounding may lift a perfect score above its best.
+        return min(self.best, float(self._scorer._compute_score_from_stats(statistics).score))
 
 
 class Bleu(_Corpus):
     """Corpus BLEU (Papineni et al. 2002) as sacrebleu gives it (Post 2018), 0 to 100; bootstrap interval.
+
+    It is 0 for texts that are all shorter than four tokens, even right ones: `chrf` suits short texts better.
 
     Args:
         tokenize: sacrebleu's tokeniser.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from icl_engine.errors import EndpointError, MissingExtraError, TaskError, did_you_mean
 from icl_engine.paths import cache_dir
+from icl_engine.registry import names
 
 log = logging.getLogger("icl_engine")
 
@@ -100,6 +101,8 @@ def locate(name: str) -> Path:
     else:
         path = Path(name).expanduser()
         if not path.is_file():
+            if name in names("model"):
+                raise TaskError(f"{name!r} is a provider, not a model; write model: {{use: {name}}}", key="model")
             raise TaskError(f"no model file {name!r}{did_you_mean(name, PACKAGED)}", key="model.name")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":

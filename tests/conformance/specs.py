@@ -26,11 +26,13 @@ class Case:
     Args:
         keys: its keys beside `use`.
         targets: for a reader, targets that it must read back from what it writes.
+        says: for a reader, how a model says what is written; braces stand for what is written.
         offline: for a model, whether its endpoint answers without weights and network.
     """
 
     keys: Mapping[str, Any]
     targets: tuple[Any, ...] = ()
+    says: str = "{}"
     offline: bool = False
 
 
@@ -46,11 +48,69 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
         "vllm": (Case({"base_url": "http://127.0.0.1:9/v1", "name": "some-model", "temperature": 0.5, "seed": 1}),),
     },
     "aligner": {
+        "after": (
+            Case(
+                {},
+                targets=("12", "Paris", "1,000.5", "No.", " a ", -3, 0.5, True, None, ["a", 1], {"k": "é"}),
+                says="4 + 8 = 12. So the answer is {}",
+            ),
+            Case(
+                {"marker": "A:", "take": "first"},
+                targets=("12", "New York", "U.S", "x.y", 12, False),
+                says="3 * 4 = 12\nA: {}.\n\nQ: What is 2 + 2?\nA: 4",
+            ),
+            Case(
+                {"marker": "####", "until": "end"},
+                targets=("12", "two\nlines", "one\n\nthree.", 1.5, ["a", 1]),
+                says="48 / 2 = 24\n####\n{}\n",
+            ),
+        ),
         "batch_calibration": (Case({}), Case({"inputs": 4})),
+        "choice": (
+            Case({}, targets=("A", "Z", "(B)", "b", "[C]", "D.", "(e)", "**F**", "'g'", " H\n")),
+            Case({"choices": ["A", "B", "C"]}, targets=("A", "b", "C"), says="It rains. So the answer is ({})."),
+            Case(
+                {"choices": {"a": "Rome", "b": "New York", "c": "$5.00", "d": "two of the others"}},
+                targets=("A", "(B)", "rome", "New York.", "$5.00", "Two of the others"),
+                says="The answer is {}",
+            ),
+            Case({"choices": {1: "yes", 2: "no", 10: True}}, targets=(1, "2", 10, "Yes", "no", True)),
+            Case({"choices": {1: "yes", 2: "no", 10: True}}, targets=(1, "2", 10), says="{}) because it is so."),
+        ),
         "contextual_calibration": (Case({}), Case({"inputs": ["N/A"]})),
         "identity": (
             Case({}, targets=("Paris", "", " a\n", "two\nlines", 12, 0.5, True, None, ["a", 1], {"k": "é"})),
             Case({"strip": False}, targets=("Paris", " a\n", 12, False)),
+        ),
+        "json": (
+            Case({}, targets=({"a": [1, {"b": None}]}, {}, [], "Paris", "12", 12, -0.5, 2**64 - 1, -(2**63), True)),
+            Case({}, targets=('{"a": 1}', " [1, 2]\n", "[sic]", "{", '"', "null", {1: "é\u2028"}, (1, "😀"), "a\x00b")),
+            Case(
+                {"schema": {"type": ["object", "array"], "minItems": 1, "required": ["name"]}},
+                targets=({"name": "```"}, {"name": "}", "age": 3}, '{"name": []}', [0], [[{}]]),
+                says="Here you are:\n```json\n{}\n```\nIs that (all of) it?",
+            ),
+        ),
+        "list": (
+            Case({}, targets=(["red", "green"], ["one"], [], ("x", "y", "x"), [1, -2.5, True, None], [" a ", "", "b"])),
+            Case({}, targets=("red, green,blue", "a\nb\n", "red", "none", "", 12, ["none", "none"], ["(a)", "1.5"])),
+            Case({}, targets=(["red", "green"], ["- red", "2. green"], "red, green"), says="- {}\n"),
+            Case({"separator": ";", "empty": "keine"}, targets=(["a, b", "c"], [], ["none"], "a, b; c"), says=" {} ;"),
+            Case({"separator": "\n"}, targets=(["red, green", "blue"], ["red"], []), says="1. {}\n\n"),
+            Case({"separator": " "}, targets=(["syndrome", "therefrom"], "b a\nc", [])),
+        ),
+        "number": (
+            Case(
+                {},
+                targets=(12, -3, 0, 7.0, 0.5, -0.25, 1e-7, 1.5e300, 2**53 + 1, 2**63 - 1, 2**63, -(10**30)),
+                says="She has 3 * 9 + 2 = {}.",
+            ),
+            Case(
+                {},
+                targets=("1,234,567.89", "$29.00", "-$5", "−5", "+7", "3/4", "50%", "12 apples", "1e3", ".5", "007"),
+                says="It was 10 at first. Now it is {}.",
+            ),
+            Case({"take": "first"}, targets=(12, -0.5, "1,000", "3/4", "€2.50", "1E+05"), says="{} of 100, or 1 in 2"),
         ),
         "regex": (
             Case({"pattern": r"(?s).+"}, targets=("Paris", " a \n", "two\nlines", 12, True, ["a", 1])),
@@ -66,9 +126,19 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
         ),
     },
     "metric": {
-        "accuracy": (Case({}),),
+        "accuracy": (Case({}), Case({"name": "right"})),
+        "bleu": (Case({}), Case({"tokenize": "char", "lowercase": True})),
+        "chrf": (Case({}), Case({"word_order": 2, "lowercase": True})),
         "exact_match": (Case({}),),
         "macro_f1": (Case({}),),
+        "rouge": (
+            Case({}),
+            Case({"variant": "rouge1", "stem": True}),
+            Case({"variant": "rouge2"}),
+            Case({"variant": "rougeLsum", "name": "summary"}),
+        ),
+        "span_f1": (Case({}),),
+        "token_f1": (Case({}),),
     },
 }
 

@@ -15,7 +15,10 @@ import orjson
 import pytest
 
 import icl_engine as icl
+from icl_engine.alignment.chain import Chain
 from icl_engine.config.load import build, load_task
+from icl_engine.registry import resolve
+from icl_engine.types import Reading
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 DATA = SHARED / "data" / "bbh"
@@ -101,3 +104,40 @@ def test_every_task_scores_as_published_from_its_record(name: str, kind: str, tm
     record: dict[str, object] = {"use": "replay", "path": str(DATA / f"{name}.replay.{kind}.jsonl")}
     result = icl.run(bbh(name, kind, record), out=tmp_path / "run")
     assert 100 * result.metrics["exact_match"].value == pytest.approx(PUBLISHED[name][kind], abs=0.01)
+
+
+Step = dict[str, object]
+
+
+def scored(output: list[Step], name: str, kind: str) -> float:
+    """The accuracy of a recorded table cell, its answers read by these output steps."""
+    chain = Chain(tuple(resolve("aligner", str(step["use"])).model_validate(step) for step in output))
+    with (DATA / f"{name}.replay.{kind}.jsonl").open("rb") as file:
+        rows = [orjson.loads(line) for line in file]
+    readings = [chain.advance(Reading(text=row["completion"]), 0, {}, len(chain.steps))[0] for row in rows]
+    right = [r.status == "ok" and r.value == chain.canon(row["target"]) for r, row in zip(readings, rows, strict=True)]
+    return float(100 * sum(right) / len(right))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_after_scores_every_chain_of_thought_as_published(name: str) -> None:
+    assert scored([{"use": "after"}], name, "cot") == pytest.approx(PUBLISHED[name]["cot"], abs=0.01)
+
+
+READ: dict[str, Step] = {
+    "date_understanding": {"use": "choice", "choices": list("ABCDEF")},
+    "disambiguation_qa": {"use": "choice", "choices": list("ABC")},
+    "logical_deduction_three_objects": {"use": "choice"},
+    "multistep_arithmetic_two": {"use": "number"},
+    "navigate": {"use": "choice", "choices": {"A": "Yes", "B": "No"}},
+    "object_counting": {"use": "number"},
+    "word_sorting": {"use": "list", "separator": " "},
+}
+"""Task -> the reader of its kind of answer."""
+
+
+@pytest.mark.parametrize("kind", ["direct", "cot"])
+@pytest.mark.parametrize("name", READ)
+def test_a_reader_of_the_answers_kind_scores_as_published(name: str, kind: str) -> None:
+    first: list[Step] = [{"use": "after"}] if kind == "cot" else []
+    assert scored([*first, READ[name]], name, kind) == pytest.approx(PUBLISHED[name][kind], abs=0.01)
