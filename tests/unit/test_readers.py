@@ -230,7 +230,16 @@ def test_a_letter_is_read_where_it_is_named(text: str, letter: str) -> None:
         *(None, "", " \n", "?", "no idea", "42", "Paris", "Apple", "AB", "B2", "ABCDE"),
         *("the best option is a good one", "The answer is a matter of taste.", "The answer is I think hard to say."),
         *("the answer depends", "An answer is needed.", "Because it is so.", "A cat sat.", "I do not know"),
-        *("A and B", "A or B", "Both (A) and (B).", "It is (A) or (B).", "Not sure\nbut maybe (B)"),
+        *(
+            "A and B",
+            "A or B",
+            "(A) and (B)",
+            "(A) or (B)?",
+            "A, B and C are all right",
+            "Both (A) and (B).",
+            "It is (A) or (B).",
+            "Not sure\nbut maybe (B)",
+        ),
         *("The answer is B's", "the answer is Bob", "the answer is 3", "(AB)", "(3)"),
     ],
 )
@@ -503,7 +512,7 @@ def test_an_item_that_could_not_be_read_back_is_refused(separator: str, item: st
         ('\ufeff{"a": 1}', {"a": 1}),
         ('I think [sic] {it} is {"a": 1}', {"a": 1}),
         ('{{"a": 1}}', {"a": 1}),
-        ('}{ ][ {"a": 1}', {"a": 1}),
+        ('}{ ] {"a": 1}', {"a": 1}),
         # brackets, fences and quotes in texts
         ('{"a": "}", "b": "]["}', {"a": "}", "b": "]["}),
         ('{"a": "```"}', {"a": "```"}),
@@ -656,7 +665,7 @@ def test_a_json_target_is_plain_data_on_one_line(target: Any, canonical: Any, wr
     assert read(Json(), written).value == canonical
 
 
-@pytest.mark.parametrize("target", [{1, 2}, b"a", object(), 2**64, "\ud800", {"a": 1j}])
+@pytest.mark.parametrize("target", [{1, 2}, b"a", object(), "\ud800", {"a": 1j}])
 def test_a_target_that_is_no_json_data_is_refused(target: Any) -> None:
     with pytest.raises(ValueError, match=r"^target is no JSON data"):
         Json().canon(target)

@@ -17,9 +17,9 @@ from icl_engine.protocols import Aligner, Kind
 from icl_engine.types import Reading
 
 _MARKUP = str.maketrans("", "", "*_`\"'$")
-_SAID = r"(?:answer|choice|option)\s*(?:is\s*)?[:=]?\s*(?:option\s*)?"
+_SAID = r"\b(?:answer|choice|option)(?:\s{1,3}is)?\s{0,3}[:=]?\s{0,3}(?:option\s{1,3})?(?<![^\W_])"
 
-_NO_ARTICLE = r"(?!(?<=[AaIi])\s+(?!because|since|as\b)\w)"
+_NO_ARTICLE = r"(?!(?<=[AaIi])[ \t]+(?!because|since|as\b)\w)"
 """The A of "the best option is a good one" names no option."""
 
 
@@ -50,6 +50,8 @@ class Choice(Aligner):
     def _letters(cls, choices: Any) -> Any:
         """A list is letters alone; letters are written as capitals."""
         if isinstance(choices, list | tuple):
+            if len({text_of(c).strip().upper() for c in choices}) < len(choices):
+                raise ValueError("two choices have the same letter")
             choices = dict.fromkeys(map(text_of, choices), "")
         if not isinstance(choices, Mapping):
             return choices
@@ -77,48 +79,70 @@ class Choice(Aligner):
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Read the letter from what is left of the text."""
         text = (reading.text or "").translate(_MARKUP).strip()
-        letter = self._whole(text) or self._beginning(text) or self._said(text) or self._only(text)
-        if letter is None:
+        letter = self._whole(text)
+        for find in (self._beginning, self._said, self._only):
+            letter = find(text) if letter is None else letter
+        if not letter:
             return replace(reading, value=None, status="unparsed", trace=(*reading.trace, "choice: none"))
         return replace(reading, text=letter, value=letter, trace=(*reading.trace, f"choice: {letter}"))
 
     @cached_property
     def _options(self) -> dict[str, str]:
         """An option's text -> its letter, where no two share it."""
-        texts = [t.translate(_MARKUP).casefold().strip(" .") for t in self.choices.values()]
+        texts = [_bare(t) for t in self.choices.values()]
         pairs = zip(texts, self.choices, strict=True)
         return {text: letter for text, letter in pairs if text and texts.count(text) == 1}
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], ...]:
         letter = "|".join(sorted(map(re.escape, self.choices), key=len, reverse=True))
-        begins = re.compile(rf"\(\s?({letter})\s?\)|\[({letter})\]|({letter})(?=[).:,\n]|\s+[-–—])")
-        said = re.compile(rf"{_SAID}(?:\(\s?({letter})\s?\)|({letter})(?![\w'’]){_NO_ARTICLE})", re.IGNORECASE)
-        bracket = re.compile(rf"\(({letter})\)")
-        another = re.compile(rf"\s*(?:,|/|&|or\b|and\b)\s*[(\[]?(?:{letter})(?!\w)")
+        begins = re.compile(
+            rf"(?i:\(\s?({letter})\s?\)|\[({letter})\]|({letter})(?=\)))|({letter})(?=[.:,!\n]|\s+[-–—])"
+        )
+        said = re.compile(
+            rf"{_SAID}(?:\(\s?({letter})\s?\)|\[({letter})\]|({letter})(?![\w'’]){_NO_ARTICLE})", re.IGNORECASE
+        )
+        bracket = re.compile(rf"(?<!\w)\(({letter})\)", re.IGNORECASE)
+        another = re.compile(
+            rf"[)\]]?\s{{0,3}}(?:,|/|&|or\b|and\b)\s{{0,3}}(?:[(\[](?:{letter})[)\]]|(?:{letter})(?![\w'’]){_NO_ARTICLE})"
+        )
         return begins, said, bracket, another
 
     def _known(self, letter: str) -> str | None:
         return letter if letter in self.choices else None
 
     def _whole(self, text: str) -> str | None:
-        bare = text.strip("()[].:, \n")
-        return self._known(bare.upper()) or self._options.get(bare.casefold())
+        bare = _bare(text)
+        return self._known(bare.upper()) or self._options.get(bare)
 
     def _beginning(self, text: str) -> str | None:
         match = self._patterns[0].match(text)
-        if match is None or self._patterns[3].match(text, match.end()):  # "(A) or (B)" names two
+        if match is None:
             return None
-        return match[match.lastindex or 0]
+        if text.startswith("A:"):  # the option, or the A of "Q: … A: …"?
+            rest = text[2:].strip()
+            return self._whole(rest) or self._said(rest) or self._beginning(rest) or self._one(match)
+        return self._one(match)
+
+    def _one(self, match: re.Match[str]) -> str:
+        """The letter of a match; nothing where another stands beside it with equal right: "(A) or (B)"."""
+        return "" if self._patterns[3].match(match.string, match.end()) else str(match[match.lastindex or 0]).upper()
 
     def _said(self, text: str) -> str | None:
-        found = [m[m.lastindex or 0].upper() for m in self._patterns[1].finditer(text)]
-        return found[-1] if found else None
+        found = list(self._patterns[1].finditer(text))
+        return self._one(found[-1]) if found else None
 
     def _only(self, text: str) -> str | None:
         line = text.split("\n", 1)[0][:2000]
-        bracketed = {m[1] for m in self._patterns[2].finditer(line)}
+        bracketed = {m[1].upper() for m in self._patterns[2].finditer(line)}
         folded = line.casefold()
-        named = {v for t, v in self._options.items() if re.search(rf"(?<!\w){re.escape(t)}(?!\w)", folded)}
+        texts = [t for t in self._options if re.search(rf"(?<!\w){re.escape(t)}(?!\w)", folded)]
+        # "New York" names no York.
+        named = {self._options[t] for t in texts if not any(t != other and t in other for other in texts)}
         found = bracketed or named
         return found.pop() if len(found) == 1 else None
+
+
+def _bare(text: str) -> str:
+    """What options and whole answers are compared as."""
+    return text.translate(_MARKUP).strip("()[].:,! \n").casefold()

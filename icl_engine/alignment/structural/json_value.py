@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import orjson
+import re2
 from pydantic import Field, field_validator
 
 from icl_engine.errors import bounded
@@ -63,9 +64,12 @@ class Json(Aligner):
         if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
             value = next(_plain(value.strip()), value)
         try:
-            plain = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
-        except (TypeError, ValueError) as error:
+            plain = orjson.loads(json.dumps(value, ensure_ascii=False, allow_nan=False))
+            orjson.dumps([[plain]])
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"target is no JSON data: {bounded(str(error), 80)}") from None
+        if plain is None:
+            raise ValueError("target is null, which stands for no answer")
         if broken := self._broken(plain):
             raise ValueError(f"target breaks the schema: {broken}")
         return plain
@@ -74,7 +78,7 @@ class Json(Aligner):
         """Take the first value that keeps the schema; none is status ``unparsed``."""
         why = "no JSON"
         for value in _found((reading.text or "")[:_LONGEST]):
-            why = self._broken(value) or ""
+            why = "null" if value is None else self._broken(value) or ""
             if not why:
                 kind = type(value).__name__
                 return replace(reading, value=value, trace=(*reading.trace, f"json: {kind}"))
@@ -83,10 +87,12 @@ class Json(Aligner):
     @cached_property
     def _validator(self) -> Any:
         from jsonschema import Draft202012Validator
+        from jsonschema.validators import extend
         from referencing import Registry
 
+        linear: Any = extend(Draft202012Validator, {"pattern": _pattern, "uniqueItems": _unique})  # type: ignore[no-untyped-call]
         # A registry of its own: by default jsonschema would fetch a foreign $ref from the network.
-        return Draft202012Validator(dict(self.shape or {}), registry=Registry())
+        return linear(dict(self.shape or {}), registry=Registry())
 
     def _broken(self, value: Any) -> str | None:
         """How a value breaks the schema, in a few words."""
@@ -103,6 +109,29 @@ class Json(Aligner):
         return None if error is None else bounded(f"{error.json_path}: {error.message}", 160)
 
 
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    """`pattern` by RE2: hostile text must not make a pattern backtrack."""
+    from jsonschema import ValidationError
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        if isinstance(instance, str) and not re2.compile(pattern, options=options).search(instance):
+            yield ValidationError(f"{instance!r} does not match {pattern!r}")
+    except re2.error:
+        yield ValidationError(f"the schema's pattern {pattern!r} is not RE2 syntax")
+
+
+def _unique(_validator: Any, unique: bool, instance: Any, _schema: Any) -> Iterator[Any]:
+    """`uniqueItems` in linear time."""
+    from jsonschema import ValidationError
+
+    if unique and isinstance(instance, list):
+        seen = {orjson.dumps(item, option=orjson.OPT_SORT_KEYS) for item in instance}
+        if len(seen) < len(instance):
+            yield ValidationError("the list has equal items")
+
+
 def _found(text: str) -> Iterator[Any]:
     """The JSON values of a text: the whole, else each object or list that begins in it."""
     yield from _plain(text.strip())
@@ -113,6 +142,11 @@ def _found(text: str) -> Iterator[Any]:
             return
         try:
             _, end = decoder.raw_decode(text, min(starts))
+        except json.JSONDecodeError as error:
+            if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
+                return  # cut off: what stands inside is not the answer
+            at = min(starts) + 1
+            continue
         except (ValueError, RecursionError):
             at = min(starts) + 1
             continue

@@ -39,22 +39,27 @@ class Items(Aligner):
 
     def write(self, target: Any) -> str:
         """The items with the separator between (and a space, where the separator is one mark)."""
-        items = self.canon(target)
-        gap = f"{self.separator} " if not self.separator[-1].isspace() else self.separator
-        return gap.join(items) if items else self.empty
+        return self._joined(self.canon(target))
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse a word for an empty list that would be read as an item."""
+        if self._cut(self.empty) or not self.empty.strip():
+            raise ValueError(f"empty: {self.empty!r} would be read as items, not as an empty list")
 
     def canon(self, value: Any) -> list[str]:
         """The items as texts; a text is cut as the model's is.
 
         Raises:
-            ValueError: an item holds the separator or a line break, so that it could not be read back.
+            ValueError: the items could not be read back: one holds the separator or a line break.
         """
         if not isinstance(value, list | tuple):
             return self._cut(text_of(value))
-        for item in map(text_of, value):
-            if self.separator in item or len(item.splitlines()) > 1:
-                raise ValueError(f"the item {bounded(item, 60)!r} holds the list's separator {self.separator!r}")
-        return self._kept(map(text_of, value))
+        items = self._kept(map(text_of, value))
+        if self._cut(self._joined(items)) != items:
+            culprit = next((item for item in items if self._cut(item) != [item]), items)
+            shown = bounded(repr(culprit), 80)
+            raise ValueError(f"the item {shown} holds the list's separator {self.separator!r} or a line break")
+        return items
 
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Cut what is left of the text; an empty text is status ``unparsed``."""
@@ -64,10 +69,20 @@ class Items(Aligner):
         items = self._cut(text)
         return replace(reading, value=items, trace=(*reading.trace, f"list: {len(items)} items"))
 
+    def _joined(self, items: list[str]) -> str:
+        gap = f"{self.separator} " if not self.separator[-1].isspace() else self.separator
+        return gap.join(items) if items else self.empty
+
     def _cut(self, text: str) -> list[str]:
         return self._kept(item for line in text.splitlines() for item in line.split(self.separator))
 
     def _kept(self, items: Any) -> list[str]:
-        bare = [_BULLET.sub("", item.strip(), count=1).strip() for item in items]
-        found = [item for item in bare if item]
-        return [] if found == [self.empty] else found
+        found = [bare for item in items if (bare := _bare(item))]
+        said = [item.rstrip(".").casefold() for item in found]
+        return [] if said == [self.empty.strip().rstrip(".").casefold()] else found
+
+
+def _bare(item: str) -> str:
+    """An item without white space around it and without the bullet or number before it."""
+    bullet = _BULLET.match(item.strip())
+    return item.strip()[bullet.end() if bullet else 0 :].strip()

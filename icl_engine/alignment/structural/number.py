@@ -14,16 +14,18 @@ from icl_engine.protocols import Aligner, Kind
 from icl_engine.types import Reading
 
 _NUMBER = re.compile(
-    r"""(?<![\w.])                                    # not inside a word or another number
-        (?P<sign>(?<!\d)[-+\u2212])?\s?[$€£¥]?\s?     # -5, −5, $5, -$5
-        (?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
-        (?P<exponent>[eE][-+]?\d{1,4}(?!\w))?
-        (?:\s?/\s?(?P<below>\d+)(?![\d/]))?           # 3/4
+    r"""(?<![^\W_])(?<!\d\.)(?P<slash>(?<=/))?        # not inside a word or another number
+        (?:[$€£¥]\s?)?(?P<sign>[-+\u2212])?(?:[$€£¥]\s?)?   # -5, −5, $5, -$5; in "10 - 3" there is no sign
+        (?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\.)\.\d+)
+        (?P<exponent>[eE][-+]?\d+(?!\w))?
+        (?(slash)|(?:\s?/\s?(?P<below>\d+(?:,\d{3})*(?:\.\d+)?)(?![\d/]))?)   # 3/4, but not 12/25/2020
     """,
     re.VERBOSE,
 )
 _LARGEST = 2**63
 """Whole numbers from here on are kept as floating point, as JSON readers do."""
+_DIGITS = 2000
+"""What is longer is no number that anyone meant."""
 
 
 class Number(Aligner):
@@ -76,15 +78,16 @@ def _numbers(text: str) -> list[int | float]:
 def _value(match: re.Match[str]) -> int | float | None:
     """The number a match spells; None where it is none that a computer holds (1e999, 1/0)."""
     digits = match["digits"].replace(",", "") + (match["exponent"] or "")
+    if len(match[0]) > _DIGITS:
+        return None
     try:
-        exact = Decimal(digits[:2000])
-        below = Decimal((match["below"] or "1")[:2000])
+        exact, below = Decimal(digits), Decimal((match["below"] or "1").replace(",", ""))
         rough = float(exact) / float(below)
     except (InvalidOperation, ZeroDivisionError, OverflowError):
         return None
     if not math.isfinite(rough):
         return None
-    whole = below == 1 and abs(rough) < _LARGEST and exact == exact.to_integral_value()
+    whole = below == 1 and abs(exact) < _LARGEST and exact == exact.to_integral_value()
     value: int | float = int(exact) if whole else rough
     value = int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST else value
     return -value if match["sign"] in ("-", "\u2212") else value
