@@ -187,7 +187,7 @@ def test_json_deep_target_reads_back_or_is_refused(depth: int) -> None:
 
 
 def test_json_nan_target_is_refused() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="JSON"):
         Json().canon([float("nan")])
 
 
