@@ -19,7 +19,7 @@ from icl_engine.alignment.chain import Chain, kinds
 from icl_engine.driver.cache import Cache
 from icl_engine.driver.driver import Driver
 from icl_engine.driver.loop import BackgroundLoop
-from icl_engine.errors import DataError, IclError, RequestError, TaskError, TemplateError
+from icl_engine.errors import IclError, RequestError, TaskError, TemplateError
 from icl_engine.models.ladder import label_scores
 from icl_engine.protocols import Batched, InputManipulator, Model, Probing, Steps
 from icl_engine.taxonomy import Cell, cell
@@ -199,7 +199,7 @@ class Pipeline:
         try:
             prediction, exchanges = await self.driver.drive(self.steps(x, states))
         except TemplateError as error:
-            raise DataError(f"the template cannot be rendered with this input: {error.what}") from error
+            raise TemplateError(f"the template cannot be rendered with this input: {error.what}") from error
         return replace(prediction, exchanges=exchanges)
 
     async def fitted(self) -> Mapping[int, Any]:
