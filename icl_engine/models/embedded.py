@@ -178,7 +178,10 @@ class EmbeddedEndpoint:
         """Score a continuation in one request: a grammar that can only spell its tokens."""
         ids = self._tokens(prompt.rsplit("\n", 1)[-1][-TAIL:], text)
         grammar = "root ::= " + " ".join(f"<[{i}]>" for i in ids)
-        response = self._complete(prompt, {"max_tokens": len(ids), "logprobs": 1, "grammar": grammar}, expect=ids)
+        # The bias makes the next token a likely pick, so that the grammar is seldom tried on the whole vocabulary
+        # (a fifth of the time). The log-probabilities are read before both.
+        body = {"max_tokens": len(ids), "logprobs": 1, "grammar": grammar, "logit_bias": [[i, 100.0] for i in set(ids)]}
+        response = self._complete(prompt, body, expect=ids)
         return Response(text, response.tokens, response.finish, response.usage)
 
     def _complete(
