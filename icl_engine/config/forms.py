@@ -43,7 +43,7 @@ def forms(cls: type[BaseModel], name: str, schema: dict[str, Any]) -> dict[str, 
             for validator in undeclared:
                 value = validator.func(value)
             adapter.validate_python(value)
-        except Exception:
+        except Exception:  # whatever a validator raises, it does not take the value
             return False
         return True
 

@@ -81,6 +81,13 @@ def test_choice_is_not_quadratic(text: str) -> None:
     assert process_time() - start < 1
 
 
+@pytest.mark.parametrize("text", ["A:" * 100_000, "A: " * 100_000, "A:\n" * 100_000 + "B."])
+def test_choice_of_many_answer_marks_ends(text: str) -> None:
+    start = process_time()
+    read(Choice(), text)
+    assert process_time() - start < 5
+
+
 @pytest.mark.parametrize("text", ["Paris (France)", "[1, 2]", "yes,", "note:", "(x)"])
 def test_choice_canon_takes_its_own_options(text: str) -> None:
     assert Choice(choices={"A": text, "B": "other"}).canon(text) == "A"

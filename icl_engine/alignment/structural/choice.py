@@ -7,7 +7,7 @@ import string
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -21,6 +21,15 @@ _SAID = r"\b(?:answer|choice|option)(?:\s{1,3}is)?\s{0,3}[:=]?\s{0,3}(?:option\s
 
 _NO_ARTICLE = r"(?!(?<=[AaIi])[ \t]+(?!because|since|as\b)\w)"
 """The A of "the best option is a good one" names no option."""
+
+
+class _Patterns(NamedTuple):
+    """A letter at the beginning, after "the answer is", in brackets anywhere, and beside another with equal right."""
+
+    begins: re.Pattern[str]
+    said: re.Pattern[str]
+    bracket: re.Pattern[str]
+    another: re.Pattern[str]
 
 
 class Choice(Aligner):
@@ -49,13 +58,10 @@ class Choice(Aligner):
     @classmethod
     def _letters(cls, choices: Any) -> Any:
         """A list is letters alone; letters are written as capitals."""
-        if isinstance(choices, list | tuple):
-            if len({text_of(c).strip().upper() for c in choices}) < len(choices):
-                raise ValueError("two choices have the same letter")
-            choices = dict.fromkeys(map(text_of, choices), "")
-        if not isinstance(choices, Mapping):
+        if not isinstance(choices, list | tuple | Mapping):
             return choices
-        found = {text_of(k).strip().upper(): text_of(v).strip() for k, v in choices.items()}
+        pairs = choices.items() if isinstance(choices, Mapping) else ((letter, "") for letter in choices)
+        found = {text_of(k).strip().upper(): text_of(v).strip() for k, v in pairs}
         if len(found) < len(choices):
             raise ValueError("two choices have the same letter")
         for letter in found:
@@ -94,7 +100,7 @@ class Choice(Aligner):
         return {text: letter for text, letter in pairs if text and texts.count(text) == 1}
 
     @cached_property
-    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+    def _patterns(self) -> _Patterns:
         letter = "|".join(sorted(map(re.escape, self.choices), key=len, reverse=True))
         begins = re.compile(
             rf"(?i:\(\s?({letter})\s?\)|\[({letter})\]|({letter})(?=\)))|({letter})(?=[.:,!\n]|\s+[-–—])"
@@ -106,7 +112,7 @@ class Choice(Aligner):
         another = re.compile(
             rf"[)\]]?\s{{0,3}}(?:,|/|&|or\b|and\b)\s{{0,3}}(?:[(\[](?:{letter})[)\]]|(?:{letter})(?![\w'’]){_NO_ARTICLE})"
         )
-        return begins, said, bracket, another
+        return _Patterns(begins, said, bracket, another)
 
     def _known(self, letter: str) -> str | None:
         return letter if letter in self.choices else None
@@ -116,25 +122,28 @@ class Choice(Aligner):
         return self._known(bare.upper()) or self._options.get(bare)
 
     def _beginning(self, text: str) -> str | None:
-        match = self._patterns[0].match(text)
+        match = self._patterns.begins.match(text)
         if match is None:
             return None
-        if text.startswith("A:"):  # the option, or the A of "Q: … A: …"?
+        if text.startswith("A:"):  # the option, or the A of "Q: … A: …"? What follows may tell.
             rest = text[2:].strip()
-            return self._whole(rest) or self._said(rest) or self._beginning(rest) or self._one(match)
+            deeper = self._patterns.begins.match(rest)
+            return self._whole(rest) or self._said(rest) or self._one(deeper or match)
         return self._one(match)
 
     def _one(self, match: re.Match[str]) -> str:
         """The letter of a match; nothing where another stands beside it with equal right: "(A) or (B)"."""
-        return "" if self._patterns[3].match(match.string, match.end()) else str(match[match.lastindex or 0]).upper()
+        return (
+            "" if self._patterns.another.match(match.string, match.end()) else str(match[match.lastindex or 0]).upper()
+        )
 
     def _said(self, text: str) -> str | None:
-        found = list(self._patterns[1].finditer(text))
+        found = list(self._patterns.said.finditer(text))
         return self._one(found[-1]) if found else None
 
     def _only(self, text: str) -> str | None:
         line = text.split("\n", 1)[0][:2000]
-        bracketed = {m[1].upper() for m in self._patterns[2].finditer(line)}
+        bracketed = {m[1].upper() for m in self._patterns.bracket.finditer(line)}
         folded = line.casefold()
         texts = [t for t in self._options if re.search(rf"(?<!\w){re.escape(t)}(?!\w)", folded)]
         # "New York" names no York.

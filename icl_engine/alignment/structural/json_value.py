@@ -13,6 +13,7 @@ import orjson
 import re2
 from pydantic import Field, field_validator
 
+from icl_engine.alignment.structural.patterns import compiled
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind
 from icl_engine.types import Reading
@@ -113,10 +114,8 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
     """`pattern` by RE2: hostile text must not make a pattern backtrack."""
     from jsonschema import ValidationError
 
-    options = re2.Options()
-    options.log_errors = False
     try:
-        if isinstance(instance, str) and not re2.compile(pattern, options=options).search(instance):
+        if isinstance(instance, str) and not compiled(pattern).search(instance):
             yield ValidationError(f"{instance!r} does not match {pattern!r}")
     except re2.error:
         yield ValidationError(f"the schema's pattern {pattern!r} is not RE2 syntax")

@@ -37,14 +37,14 @@ class Items(Aligner):
     separator: str = Field(default=",", min_length=1)
     empty: str = Field(default="none", min_length=1)
 
-    def write(self, target: Any) -> str:
-        """The items with the separator between (and a space, where the separator is one mark)."""
-        return self._joined(self.canon(target))
-
     def model_post_init(self, context: Any) -> None:
         """Refuse a word for an empty list that would be read as an item."""
         if self._cut(self.empty) or not self.empty.strip():
             raise ValueError(f"empty: {self.empty!r} would be read as items, not as an empty list")
+
+    def write(self, target: Any) -> str:
+        """The items with the separator between (and a space, where the separator is one mark)."""
+        return self._joined(self.canon(target))
 
     def canon(self, value: Any) -> list[str]:
         """The items as texts; a text is cut as the model's is.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import re2
 from pydantic import Field, field_validator
 
+from icl_engine.alignment.structural.patterns import compiled
 from icl_engine.alignment.text import canon_text, text_of
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind
@@ -42,7 +43,7 @@ class Regex(Aligner):
     @classmethod
     def _compiles(cls, pattern: str) -> str:
         try:
-            _compile(pattern)
+            compiled(pattern)
         except re2.error as error:
             raise ValueError(f"not an RE2 pattern: {bounded(_message(error))}") from error
         return pattern
@@ -55,7 +56,7 @@ class Regex(Aligner):
 
     @cached_property
     def _regex(self) -> Any:
-        return _compile(self.pattern)
+        return compiled(self.pattern)
 
     def write(self, target: Any) -> str:
         """The target as text; with ``take: all`` a list's items with commas between."""
@@ -88,12 +89,6 @@ class Regex(Aligner):
             match = self._regex.search(text)
             return [match] if match else []
         return list(self._regex.finditer(text))
-
-
-def _compile(pattern: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    return re2.compile(pattern, options=options)
 
 
 def _message(error: Exception) -> str:
