@@ -192,11 +192,3 @@ def _component(kind: Kind, name: str) -> Description:
     if not issubclass(cls, BASES[kind]):
         raise TypeError(f"is not a sub-class of icl_engine.protocols.{BASES[kind].__name__}")
     return described(cls)
-
-
-def undescribed(description: Description, at: str) -> Iterator[str]:
-    """The keys (and summaries) that no docstring describes: ``aligner regex: take``."""
-    for path, found in (("", description), *description.inside()):
-        if not found.summary:
-            yield f"{at}: {path}".rstrip(": ")
-        yield from (f"{at}: {path}{'.' if path else ''}{key.name}" for key in found.keys if not key.text)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from icl_engine import registry
 from icl_engine.config import describe
-from icl_engine.config.describe import components, described, undescribed
+from icl_engine.config.describe import Description, components, described
 from icl_engine.config.docstrings import docstring
 from icl_engine.config.forms import limits, words
 from icl_engine.config.task import BASES, Task
@@ -22,6 +22,14 @@ from icl_engine.protocols import Aligner, Metric, Model
 from icl_engine.registry import Kind, resolve
 
 # -- nothing is left unsaid
+
+
+def undescribed(description: Description, at: str) -> Iterator[str]:
+    """The keys (and summaries) that no docstring describes: ``aligner regex: take``."""
+    for path, found in (("", description), *description.inside()):
+        if not found.summary:
+            yield f"{at}: {path}".rstrip(": ")
+        yield from (f"{at}: {path}{'.' if path else ''}{key.name}" for key in found.keys if not key.text)
 
 
 @pytest.mark.parametrize(("kind", "name"), names())
