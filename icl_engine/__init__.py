@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from icl_engine.engine.run import RunResult, run
     from icl_engine.errors import (
+        BudgetError,
         DataError,
         EndpointError,
         IclError,
         InterruptedRunError,
         MissingExtraError,
+        NoLogprobsError,
         RequestError,
         TaskError,
         TemplateError,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from icl_engine.types import Demonstration, Example, Prediction, Score
 
 _WHERE = {
+    "BudgetError": "errors",
     "DataError": "errors",
     "Demonstration": "types",
     "EndpointError": "errors",
@@ -33,6 +36,7 @@ _WHERE = {
     "IclError": "errors",
     "InterruptedRunError": "errors",
     "MissingExtraError": "errors",
+    "NoLogprobsError": "errors",
     "Pipeline": "pipeline",
     "Prediction": "types",
     "RequestError": "errors",
@@ -47,6 +51,7 @@ _WHERE = {
 """Public name -> module, imported at first use: `import icl_engine` costs next to nothing."""
 
 __all__ = [
+    "BudgetError",
     "DataError",
     "Demonstration",
     "EndpointError",
@@ -54,6 +59,7 @@ __all__ = [
     "IclError",
     "InterruptedRunError",
     "MissingExtraError",
+    "NoLogprobsError",
     "Pipeline",
     "Prediction",
     "RequestError",

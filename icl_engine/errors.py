@@ -7,6 +7,8 @@
     │   └── MissingExtraError  an optional dependency is not installed
     ├── EndpointError          the model as a whole cannot be used: unreachable, wrong key, corrupt file (exit 2)
     ├── RequestError           one request got no answer; `retryable` says whether asking again may help
+    │   └── NoLogprobsError    it was answered, but without the log-probabilities it asked for
+    ├── BudgetError            the run has spent what it may; running it again goes on from there (exit 4)
     └── InterruptedRunError    the user stopped the run; running it again goes on from there (exit 130)
 
 A mistake is told in one line: what, where (file, line, key), and what to do.
@@ -15,6 +17,7 @@ A mistake is told in one line: what, where (file, line, key), and what to do.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -86,6 +89,14 @@ class RequestError(IclError):
         self.retry_after = retry_after
 
 
+class NoLogprobsError(RequestError):
+    """An answer without the log-probabilities that were asked for, or with figures that cannot be any."""
+
+
+class BudgetError(IclError):
+    """A run has spent what it may; what was answered is kept."""
+
+
 class InterruptedRunError(IclError):
     """The user interrupted a run; what was answered is kept."""
 
@@ -106,12 +117,16 @@ def did_you_mean(name: str, valid: Iterable[str], what: str = "valid") -> str:
     return f" ({what}: {', '.join(names)})" if names else ""
 
 
+_PICTURE = re.compile(r"(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR)[A-Za-z0-9+/=]{16,}")
+"""A PNG, JPEG, GIF or WebP image in base64, which a provider may repeat in its answer."""
+
+
 def bounded(text: str, limit: int = 300) -> str:
-    r"""Foreign text made safe for one line of an error: control characters shown, length bounded.
+    r"""Foreign text made safe for one line of an error: control characters shown, images left out, length bounded.
 
     >>> bounded("a\nb" + "c" * 9, limit=6)
     'a b…'
     """
-    line = " ".join(text[: 4 * limit].split())
+    line = " ".join(_PICTURE.sub("…", text[: 4 * limit]).split())
     line = "".join(c if c.isprintable() else "\ufffd" for c in line)
     return line if len(line) <= limit and len(text) <= limit else line[: max(0, limit - 3)] + "…"

@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import Any, Literal, Self, TypeVar
 import orjson
 
 from icl_engine.alignment.chain import Chain, kinds
+from icl_engine.alignment.statistical.contextual_calibration import content_free
 from icl_engine.driver.cache import Cache
 from icl_engine.driver.driver import Driver
 from icl_engine.driver.loop import BackgroundLoop
 from icl_engine.errors import IclError, RequestError, TaskError, TemplateError
 from icl_engine.models.ladder import label_scores
+from icl_engine.models.probing import hoped, probe
 from icl_engine.protocols import Batched, InputManipulator, Model, Probing, Steps
 from icl_engine.taxonomy import Cell, cell
 from icl_engine.types import (
@@ -77,13 +79,15 @@ class Pipeline:
         self._opening = threading.Lock()
         self._drivers: list[Driver] = []
         self._fitting: asyncio.Lock | None = None
+        self._probing: asyncio.Lock | None = None
+        self._ready = not self._endpoint.uncertain
 
     # -- the method: generators that know nothing of networks
 
     def steps(self, x: Example, states: Mapping[int, Any]) -> Steps[Prediction]:
         """I, then f, then O as far as `states` allows: a batch step that has learned nothing yet stops it."""
         prompt = yield from self.manipulator.prompt(x, self._chat)
-        asked = yield from self._ask(prompt, "main")
+        asked = yield from self._ask(x, prompt, "main")
         reading, at = self.chain.begin(self.need(prompt), asked.text, asked.scores)
         questions, known, reach = [asked], dict(states), self.chain.reach(states)
         while at < reach:
@@ -95,14 +99,35 @@ class Pipeline:
             reading, at = self.chain.advance(reading, at, known, end=at + 1)
         return Prediction(x, reading, tuple(questions))
 
-    def _ask(self, prompt: Prompt, role: Role) -> Steps[Asked]:
+    def _ask(self, x: Example, prompt: Prompt, role: Role) -> Steps[Asked]:
         """f: text or label scores, as O needs."""
-        need = self.need(prompt)
+        need, sampling = self.need(prompt), self.model.sampling()
         if need.kind == "scores":
-            scores = yield from label_scores(prompt, need, self.capabilities, role=role)
+            prior = yield from self._prior(x, prompt, need)
+            can = self.capabilities
+            scores = yield from label_scores(prompt, need, can, role=role, sampling=sampling, prior=prior)
             return Asked(role, prompt, scores.text, scores)
-        (answer,) = yield [Request(prompt.shown, Generate(self.model.sampling()), role=role)]
+        plain = Request(prompt.shown, Generate(sampling), role=role)
+        if need.schema is None:
+            (answer,) = yield [plain]
+            return Asked(role, prompt, answer.text, None)
+        try:
+            (answer,) = yield [replace(plain, readout=Generate(sampling, schema=need.schema))]
+        except RequestError as error:
+            if error.retryable:
+                raise
+            # Providers know only parts of JSON Schema: what they refuse is asked for without, and checked by O alone.
+            (answer,) = yield [plain]
         return Asked(role, prompt, answer.text, None)
+
+    def _prior(self, x: Example, prompt: Prompt, need: Need) -> Steps[Mapping[str, float] | None]:
+        """For PMI: the labels' log p after the query's demonstrations and an empty input, asked once for each set."""
+        if need.normalization != "pmi":
+            return None
+        shown = self.manipulator.render(content_free(x), prompt.demonstrations, self._chat)
+        whole = replace(need, want="distribution", normalization="sum")
+        scores = yield from label_scores(shown, whole, self.capabilities, role="probe", sampling=self.model.sampling())
+        return scores.logprobs
 
     def _probe(self, step: Probing, x: Example, prompt: Prompt) -> Steps[list[Asked]]:
         """The answers to content-free inputs, shown with the query's demonstrations.
@@ -110,9 +135,9 @@ class Pipeline:
         Each query asks; the driver remembers probes, so each demonstration set is paid for once.
         """
         asked = []
-        for probe in step.probes(x):
-            shown = self.manipulator.render(probe, prompt.demonstrations, self._chat)
-            answer = yield from self._ask(shown, "probe")
+        for empty in step.probes(x):
+            shown = self.manipulator.render(empty, prompt.demonstrations, self._chat)
+            answer = yield from self._ask(x, shown, "probe")
             asked.append(answer)
         return asked
 
@@ -134,8 +159,60 @@ class Pipeline:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the endpoint can give."""
-        return self._endpoint.capabilities
+        """What the endpoint can give; until it was probed (`ready`), what it may turn out to give."""
+        can = self._endpoint.capabilities
+        return can if self._ready else hoped(can, self._endpoint.uncertain)
+
+    async def ready(self) -> None:
+        """Find out what the endpoint can give of what this task needs: a few tokens, once per endpoint and model.
+
+        Raises:
+            EndpointError: it cannot be used. TaskError: it cannot give what O needs.
+        """
+        if self._probing is None:
+            self._probing = asyncio.Lock()
+        async with self._probing:
+            if self._ready:
+                return
+            for stage in self.wanted():
+                await self.driver.probe(self.model.api, stage, probe)
+            self._ready = True
+            clozes = list(self._needs)
+            self._needs.clear()
+            for cloze in clozes:
+                self._needs[cloze] = self._need(cloze)
+
+    @property
+    def uncertain(self) -> frozenset[str]:
+        """Capabilities that differ among servers of this kind."""
+        return self._endpoint.uncertain
+
+    async def discover(self) -> None:
+        """Try every uncertain capability anew, whatever an earlier probe found.
+
+        Raises:
+            EndpointError: the endpoint cannot be used.
+        """
+        self.driver.forget(self.model.api)
+        await self.driver.probe(self.model.api, self._endpoint.uncertain, probe)
+        self._ready = True
+
+    def wanted(self) -> Iterator[set[str]]:
+        """What to find out, the cheapest way to an answer first: what makes it unnecessary ends the list."""
+        needs = dict(self._needs) or {False: self._need(False)}
+        if any(need.schema is not None for need in needs.values()):
+            yield {"schema"}
+        if all(need.kind == "text" for need in needs.values()):
+            return
+        can = self._endpoint
+        if False in needs:
+            yield {"top_logprobs", "spelling", "named"}
+            if self._chat and can.capabilities.top_logprobs and not can.capabilities.spelling:
+                yield {"prefill"}
+        if True in needs or not can.capabilities.named:
+            yield {"continuation"}
+        if not (can.capabilities.top_logprobs or can.capabilities.continuation):
+            yield {"choice", "schema", "samples"}
 
     def need(self, prompt: Prompt) -> Need:
         """What O asks of f: decided from the chain, the model and the template.
@@ -145,9 +222,11 @@ class Pipeline:
         """
         cloze = bool(prompt.after.strip())
         if cloze not in self._needs:
-            rationale = self.manipulator.rationale
-            self._needs[cloze] = self.chain.need(self.capabilities, rationale=rationale, cloze=cloze)
+            self._needs[cloze] = self._need(cloze)
         return self._needs[cloze]
+
+    def _need(self, cloze: bool) -> Need:
+        return self.chain.need(self.capabilities, rationale=self.manipulator.rationale, cloze=cloze)
 
     def check(self, x: Example) -> Prompt:
         """Render x and see that template, model and O fit together; asks nothing of the model.
@@ -157,6 +236,8 @@ class Pipeline:
         """
         prompt = self.manipulator.render(x, self.manipulator.select(x), self._chat)
         self.need(prompt)
+        if prompt.images and not self.capabilities.images and "images" not in self.uncertain:
+            raise TaskError(f"{self.model.use} takes no images, and the template shows one", key="model")
         return prompt
 
     @property
@@ -208,6 +289,7 @@ class Pipeline:
         Raises:
             TaskError: there is no train split to learn from.
         """
+        await self.ready()
         if self._fitting is None:
             self._fitting = asyncio.Lock()
         async with self._fitting:

@@ -47,6 +47,9 @@ class Component(BaseModel):
 class Retriever(Component):
     """I's first half: which demonstrations to show for an example."""
 
+    per_query: ClassVar[bool] = False
+    """Whether it chooses demonstrations for each query, so that prompts share only the instruction."""
+
     def fit(self, pool: Sequence[Example], identity: Identity, seed: int) -> Any:
         """State for `select`, as plain data, from the solved examples of the pool."""
         raise NotImplementedError
@@ -97,9 +100,12 @@ class Endpoint(Protocol):
         """What answers depend on beside the request: part of the cache's key."""
         ...
 
+    capabilities: Capabilities
+    """What it can give: as declared, until the driver has probed what is uncertain."""
+
     @property
-    def capabilities(self) -> Capabilities:
-        """What it can give."""
+    def uncertain(self) -> frozenset[str]:
+        """Capabilities that differ from server to server, and are found by probing."""
         ...
 
     async def check(self) -> None:

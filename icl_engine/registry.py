@@ -24,8 +24,10 @@ TABLES: dict[Kind, dict[str, str]] = {
         "random": "icl_engine.manipulation.retrieve.random:Random",
     },
     "model": {
+        "anthropic": "icl_engine.models.anthropic:Anthropic",
         "embedded": "icl_engine.models.embedded:Embedded",
         "fake": "icl_engine.models.fake:Fake",
+        "openai": "icl_engine.models.openai:OpenAI",
         "replay": "icl_engine.models.replay:Replay",
         "vllm": "icl_engine.models.vllm:Vllm",
     },

@@ -8,11 +8,17 @@ writes (and may misspell) is a `Component`, see `protocols.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["main", "probe", "sample"]
+Role = Literal["main", "probe", "sample", "spelling", "capability"]
+"""Whose question it is: an example's own, a content-free input's, one of several samples', the tokenizer's
+(``spelling``, which costs nothing), or that for what an endpoint can do."""
+
+Token = int | str
+"""A token: its id where the endpoint shows its tokenizer, else its text."""
 Status = Literal["ok", "unparsed"]
 
 
@@ -47,11 +53,51 @@ class Demonstration:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """An image in a turn: an address the provider fetches, or bytes.
+
+    Args:
+        name: what records and messages call it: the path or URL as written, or ``image/png, 512 bytes``.
+        url: where the provider finds it; None for bytes.
+        data: its bytes; None for a URL. Never printed, logged or written to a record.
+        media_type: ``image/png``, ``image/jpeg``, ``image/gif`` or ``image/webp``; empty for a URL.
+    """
+
+    name: str
+    url: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+    media_type: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What the cache's key knows it by: its URL, or the hash of its bytes."""
+        return self.url if self.data is None and self.url else f"sha256:{hashlib.sha256(self.data or b'').hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat.
+
+    Args:
+        role: who speaks.
+        content: its text, or its texts and images in order.
+        shared: the chat up to and with this turn is the same for many queries, which a prompt cache can use.
+            It is not part of what is said, nor of the cache's key.
+    """
 
     role: Literal["system", "user", "assistant"]
-    content: str
+    content: str | tuple[str | Image, ...]
+    shared: bool = False
+
+    @property
+    def parts(self) -> tuple[str | Image, ...]:
+        """Its texts and images."""
+        return (self.content,) if isinstance(self.content, str) else self.content
+
+    @property
+    def text(self) -> str:
+        """Its text, an image shown by its name in angle brackets."""
+        return "".join(part if isinstance(part, str) else f"<{part.name}>" for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +119,11 @@ class Prompt:
     demonstrations: tuple[Demonstration, ...] = ()
 
     @property
+    def images(self) -> tuple[Image, ...]:
+        """The images in its turns."""
+        return tuple(part for m in self.messages or () for part in m.parts if isinstance(part, Image))
+
+    @property
     def shown(self) -> str | tuple[Message, ...]:
         """What is sent: the text, or the turns."""
         return self.text if self.text is not None else self.messages or ()
@@ -90,18 +141,30 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Readout: text. At most one of `grammar` (GBNF) and `schema` (JSON Schema) constrains it."""
+    """Readout: text. At most one of `grammar` (GBNF), `schema` (JSON Schema) and `choices` constrains it."""
 
     sampling: Sampling = Sampling()
     grammar: str | None = None
     schema: Mapping[str, Any] | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """Readout: the log-probabilities (nats) of the `top` likeliest next tokens."""
+    """Readout: log-probabilities (nats) of the next token, at one place or at several along the likeliest path.
+
+    Args:
+        top: how many of the likeliest tokens at each place.
+        named: ids of tokens whose log-probabilities are wanted too, however unlikely they are.
+        spelt: what has been said after the prompt: token ids (then tokens are read as ids, also where nothing has
+            been said yet), or text where no tokenizer is known (then tokens are read as text).
+        places: how many tokens are said and read. Beyond one, where tokens are named, the path says only these.
+    """
 
     top: int
+    named: tuple[int, ...] = ()
+    spelt: tuple[int, ...] | str = ""
+    places: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +174,17 @@ class Continuation:
     text: str
 
 
-Readout = Generate | NextToken | Continuation
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """Readout: the ids of the tokens that spell each text after the prompt. It asks the tokenizer, not the model.
+
+    Of a text prompt only its end matters; an empty chat stands for the beginning of any answer's turn.
+    """
+
+    texts: tuple[str, ...]
+
+
+Readout = Generate | NextToken | Continuation | Spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +217,37 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """One place of an answer: the token said there, and the log-probabilities (nats) of what may stand there.
+
+    Args:
+        said: the token that was said.
+        seen: token -> log p, the likeliest first; only figures the endpoint really gave.
+        floor: no token that was not seen is likelier than this.
+    """
+
+    said: Token
+    seen: Mapping[Token, float]
+    floor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """What f said.
 
     Args:
-        text: the generated text; for `NextToken` the first token, for `Continuation` its text.
-        tokens: (token, log p) pairs. `NextToken`: the likeliest first; `Continuation`: in order; `Generate`: empty.
+        text: the generated text; for `NextToken` what was said, for `Continuation` its text.
+        tokens: for `Continuation`: (token, log p) pairs in order.
+        places: for `NextToken`: each place that was read, in order.
+        spelt: for `Spelling`: the token ids of each text.
         finish: why generation ended, in the provider's word.
         usage: tokens paid for.
     """
 
     text: str
-    tokens: tuple[tuple[str, float], ...] = ()
+    tokens: tuple[tuple[Token, float], ...] = ()
+    places: tuple[Place, ...] = ()
+    spelt: tuple[tuple[int, ...], ...] = ()
     finish: str | None = None
     usage: Usage = Usage()
 
@@ -179,12 +271,21 @@ class Need:
         want: ``argmax`` needs only the best label to be exact, ``distribution`` every one.
         scores: ``sequence``: log p of a word's whole token sequence. ``trie``: log p under decoding
             that may only spell the words.
+        normalization: ``sum`` of a word's log p by token, their ``mean``, or ``pmi``: the sum less that after a
+            content-free input (Holtzman et al. 2021).
+        samples: how many answers are drawn where the endpoint gives no log-probabilities and a distribution is wanted.
+        read: the label that a text says, None for none; for endpoints that give no log-probabilities.
+        schema: the JSON Schema that a text answer is to keep, where the endpoint can constrain it.
     """
 
     kind: Literal["text", "scores"] = "text"
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     want: Literal["argmax", "distribution"] = "argmax"
     scores: Literal["sequence", "trie"] = "sequence"
+    normalization: Literal["sum", "mean", "pmi"] = "sum"
+    samples: int = 10
+    read: Callable[[str], str | None] | None = None
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +296,14 @@ class LabelScores:
         logprobs: label -> log p, summed over the label's words; not normalised over the labels.
         method: the rung of the ladder that gave them.
         bounded: labels whose figure is only an upper bound, where that matters to what was asked.
-        text: the likeliest next token, where it was asked for.
+        whole: whether they make a distribution: every figure is known well enough, or all were wanted.
+        text: what was said, where it was asked for.
     """
 
     logprobs: Mapping[str, float]
     method: str
     bounded: tuple[str, ...] = ()
+    whole: bool = True
     text: str = ""
 
 
@@ -301,20 +404,42 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an endpoint can give.
+    """What an endpoint can give: as its provider declares it, then as probing found it.
 
     Args:
         text: completions of a plain prompt.
         chat: turns.
         top_logprobs: the widest top-k of the next token, 0 for none.
+        named: how many named tokens it scores in one request, however unlikely they are; 0 for none.
+        spelling: it shows its tokenizer.
+        prefill: an answer can be begun for it: a chat's last turn may be the assistant's (a text prompt always can).
         continuation: exact log-probabilities of a given continuation.
-        grammar: generation under a GBNF grammar or JSON Schema.
+        forced: these come by forcing generation along it, which a prefix cache serves, rather than by echo.
+        grammar: generation under a GBNF grammar.
+        schema: generation under a JSON Schema.
+        choice: generation of one of several given texts.
+        samples: several answers to one prompt in one request (`n`).
+        seed: a seed repeats an answer drawn at a temperature above 0.
+        images: images in turns.
         concurrency: the most requests worth having in flight, None for no limit.
+        context: the longest prompt and answer together, tokens, where it is known.
+        probed: what was tried rather than declared.
     """
 
     text: bool = True
     chat: bool = False
     top_logprobs: int = 0
+    named: int = 0
+    spelling: bool = False
+    prefill: bool = False
     continuation: bool = False
+    forced: bool = False
     grammar: bool = False
+    schema: bool = False
+    choice: bool = False
+    samples: bool = False
+    seed: bool = False
+    images: bool = False
     concurrency: int | None = None
+    context: int | None = None
+    probed: frozenset[str] = frozenset()

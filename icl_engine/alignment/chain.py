@@ -86,8 +86,10 @@ class Chain:
             if reason:
                 raise TaskError(f"needs label scores: {reason}", key=where)
         if scorer is None or mode == "text" or reason:
-            return Need("text")
-        return replace(scorer.need(), want="distribution" if self.corrections else "argmax")
+            shape = getattr(self.steps[0], "shaped", None)
+            return Need("text", schema=shape if can.schema and not rationale else None)
+        need = scorer.need()
+        return replace(need, want="distribution") if self.corrections else need
 
     def _no_scores(
         self, at: int, scorer: Scorer | None, can: Capabilities, *, rationale: bool, cloze: bool
@@ -100,9 +102,13 @@ class Chain:
             return "input.answer puts a rationale before the answer"
         if cloze and not can.continuation:
             return "a cloze is scored inside its sentence, and the model gives no log-probabilities of given text"
-        if not (can.top_logprobs or can.continuation):
-            return "the model gives no log-probabilities"
-        return None
+        if can.top_logprobs or can.continuation:
+            return None
+        # By generation: worth its price only where scores are asked for in so many words.
+        generated = can.choice or can.schema or can.samples
+        if generated and (self.corrections or getattr(scorer, "read", "auto") == "scores"):
+            return None
+        return "the model gives no log-probabilities"
 
     def begin(self, need: Need, text: str, scores: LabelScores | None) -> tuple[Reading, int]:
         """The first reading and the place of the next step."""

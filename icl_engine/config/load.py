@@ -13,11 +13,12 @@ import orjson
 
 from icl_engine.alignment.chain import Chain
 from icl_engine.config.document import VARIABLE, Document, expanded, override, read, spelt_out, unexpanded
-from icl_engine.config.task import Inline, Task, parse
+from icl_engine.config.task import DEFAULT_IMAGES, Inline, Task, parse
 from icl_engine.data.files import files
 from icl_engine.data.formats import NO_FILE
 from icl_engine.data.source import Schema, examples, fingerprint, place
 from icl_engine.errors import DataError, TaskError, TemplateError, did_you_mean
+from icl_engine.images import restored, written
 from icl_engine.manipulation.few_shot import FewShot
 from icl_engine.manipulation.template import AnswerExpression, Template
 from icl_engine.paths import cache_dir, shipped
@@ -65,12 +66,24 @@ class Loaded:
     def schema(self) -> Schema:
         """How its rows become examples."""
         data = self.task.data
-        return Schema(data.target, data.fields, data.labels)
+        return Schema(data.target, data.fields, data.labels, self._images, self.document.base)
+
+    @cached_property
+    def _images(self) -> frozenset[str]:
+        """The fields of images that the template shows: what it does not show need not be there."""
+        listed, shown = self.task.data.images, self.template.variables
+        if self.template.whole_row:
+            return frozenset(listed)
+        for i, name in enumerate(listed):
+            if name not in shown and listed != DEFAULT_IMAGES:
+                what = f"the template shows no {name!r}{did_you_mean(name, shown, 'it shows')}"
+                raise self.document.error(what, ("data", "images", i))
+        return shown.intersection(listed)
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """The task with its defaults, as it may be written down: no secret, paths as the user gave them."""
-        return dict(unexpanded(self._dumped, self.document.tree))
+        return dict(written(unexpanded(self._dumped, self.document.tree)))
 
     @property
     def _dumped(self) -> dict[str, Any]:
@@ -299,7 +312,7 @@ def _manipulator(loaded: Loaded, chain: Chain) -> FewShot:
     if retriever is None:
         return manipulator
     if loaded.saved_demonstrations is not None:
-        state = retriever.restore(loaded.saved_demonstrations, manipulator.identity)
+        state = retriever.restore(restored(loaded.saved_demonstrations), manipulator.identity)
     else:
         pool = _solved(loaded, chain)
         try:

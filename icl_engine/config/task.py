@@ -92,6 +92,9 @@ Rows = Annotated[Any, BeforeValidator(_path_or_rows, json_schema_input_type=str 
 """A data file's path, or in the SDK rows."""
 
 
+DEFAULT_IMAGES = ("image",)
+
+
 class Data(Section):
     """`data`: where rows come from.
 
@@ -101,6 +104,8 @@ class Data(Section):
         target: the answer's field; every other field is a template variable.
         fields: template variable -> stored field, where they differ.
         labels: stored target value -> label.
+        images: the template variables that hold images, each by its path (relative to the data file) or http(s)
+            address. Bytes are an image in any field; an empty list says that no text names one.
         cluster: the field that is equal in rows that were drawn together (the questions about one text): intervals and
             comparisons then resample whole groups of such rows.
     """
@@ -110,6 +115,7 @@ class Data(Section):
     target: str | None = None
     fields: dict[str, str] = {}
     labels: dict[str, str] = {}
+    images: tuple[str, ...] = DEFAULT_IMAGES
     cluster: str | None = None
 
     @field_validator("labels", mode="before")
@@ -172,7 +178,9 @@ class Run(Section):
         seed: decides every draw that has no seed of its own: the same seed, the same demonstrations and order.
         concurrency: the most requests in flight at once; a model that takes fewer is sent fewer.
         limit: only the first rows of the test split.
-        max_cost_usd: no cap can be set in this version; use `limit`.
+        max_cost_usd: what one `icl run` may spend, by the model's price (see `icl plan`). No request is sent once so
+            much is spent; those in flight, at most `concurrency`, still come home. Then the exit status is 4, and
+            running again goes on from there, for as much again.
         max_failures: how many rows may stay without an answer before the exit status is 3.
         cache: keep every answer on disk, and never ask for the same one twice.
     """
@@ -180,16 +188,9 @@ class Run(Section):
     seed: int = Field(default=0, ge=0)
     concurrency: int = Field(default=16, ge=1)
     limit: int | None = Field(default=None, ge=1)
-    max_cost_usd: None = None
+    max_cost_usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     max_failures: int = Field(default=0, ge=0)
     cache: bool = True
-
-    @field_validator("max_cost_usd", mode="before")
-    @classmethod
-    def _no_budget_yet(cls, cap: Any) -> Any:
-        if cap is not None:
-            raise ValueError("cost caps are not enforced in this version, so none is accepted; use limit")
-        return cap
 
 
 class Task(Section):

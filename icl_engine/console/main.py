@@ -1,7 +1,7 @@
 """`icl`: the commands, and how a mistake ends.
 
 Exit status: 0 done; 1 an unexpected fault; 2 a mistake in the task or the command; 3 finished with failed examples
-above the allowed number; 130 interrupted (running again goes on).
+above the allowed number; 4 stopped by run.max_cost_usd; 130 interrupted (running again goes on after both).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from importlib import metadata
 
 import typer
 
-from icl_engine.console import compare, init, models, predict, run, schema, show
-from icl_engine.errors import IclError, InterruptedRunError
+from icl_engine.console import compare, init, models, plan, predict, run, schema, show
+from icl_engine.errors import BudgetError, IclError, InterruptedRunError
 
 app = typer.Typer(
     name="icl",
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("init", short_help="Write a first task from a data file.")(init.init)
 app.command("run")(run.run)
+app.command("plan", short_help="Say what a run would ask, and what it would cost.")(plan.plan)
 app.command("show", short_help="Print the exact prompt of one example.")(show.show)
 app.command("predict")(predict.predict)
 app.command("compare", short_help="Compare runs: differences, intervals, p-values.")(compare.compare)
@@ -52,6 +53,9 @@ def main() -> None:
     except InterruptedRunError as error:
         _say(str(error))
         sys.exit(130)
+    except BudgetError as error:
+        _say(str(error))
+        sys.exit(4)
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(130)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from icl_engine.console.options import ModelOption, SetOption, loaded
+from icl_engine.errors import TaskError
+
 if TYPE_CHECKING:
     from icl_engine.config.describe import Description
     from icl_engine.models.gguf import Packaged
@@ -29,14 +32,21 @@ COLUMNS = {
 SCORES = {
     "exact": "yes, exact for any label",
     "none": "no, answers are read from text",
-    "depends": "it depends on the model",
+    "depends": "it depends on the model; icl models --probe TASK finds out",
 }
 
 
 def models(
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="With --probe: whose model is asked.")] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Ask the task's model what it can do: a few tokens.")] = False,
+    model: ModelOption = None,
+    sets: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all that is known, as JSON.")] = False,
 ) -> None:
-    """List the embedded models and the providers, and what is missing for each."""
+    """List the embedded models and the providers, and what is missing for each; or probe the model of a task."""
+    if probe or task is not None:
+        _probe(task, probe, model, sets, as_json=as_json)
+        return
     from icl_engine.config.describe import components
     from icl_engine.models.embedded import ENGINE
     from icl_engine.models.gguf import PACKAGED
@@ -55,6 +65,16 @@ def models(
         return
     _print_embedded(embedded)
     _print_providers(providers)
+
+
+def _probe(task: str | None, probe: bool, model: str | None, sets: list[str] | None, *, as_json: bool) -> None:
+    from icl_engine.console.probe import show
+
+    if task is None:
+        raise TaskError("takes a task, whose model is asked: icl models --probe TASK", key="--probe")
+    if not probe:
+        raise TaskError(f"lists all models; to ask the model of a task, write: icl models --probe {task}", key="models")
+    show(loaded(task, model, sets), as_json=as_json)
 
 
 def _embedded(name: str, packaged: Packaged, engine: list[str]) -> dict[str, Any]:

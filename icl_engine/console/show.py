@@ -32,7 +32,7 @@ def show(
     if prompt.text is not None:
         sys.stdout.write(prompt.text + "\n")
     for message in prompt.messages or ():
-        sys.stdout.write(f"[{message.role}]\n{message.content}\n")
+        sys.stdout.write(f"[{message.role}]\n{message.text}\n")
     sys.stdout.flush()
     say = _dim
     say(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import orjson
 from icl_engine.data.files import files
 from icl_engine.data.formats import Row, rows
 from icl_engine.errors import DataError, did_you_mean
+from icl_engine.images import images_in
 from icl_engine.types import Example
 
 Source = str | Path | Iterable[Mapping[str, Any]]
@@ -28,21 +29,28 @@ class Schema:
         target: the field with the answer; every other field is a template variable.
         fields: template variable -> stored field, for those that are named otherwise in the file.
         labels: stored value (as a string) -> label.
+        images: the template variables that hold images by their path or address.
+        base: the folder that images of rows that are no file's are relative to.
     """
 
     target: str | None = None
     fields: Mapping[str, str] | None = None
     labels: Mapping[str, str] | None = None
+    images: frozenset[str] = frozenset()
+    base: Path = field(default_factory=Path)
 
     def inputs(self, row: Mapping[str, Any]) -> Row:
         """A row's template variables, under their own or their stored names; the target left out.
+
+        Raises:
+            DataError: an image is not there, is none, or is too large.
 
         >>> Schema("label", {"text": "sentence"}).inputs({"sentence": "fine", "label": 1})
         {'text': 'fine'}
         """
         named = self.renamed(row)
         named.pop(self.target or "", None)
-        return named
+        return self._seen(named, {})
 
     def renamed(self, row: Mapping[str, Any]) -> Row:
         """The row with `fields` renamed."""
@@ -52,11 +60,24 @@ class Schema:
         kept = {k: v for k, v in row.items() if k not in stored or k in self.fields}
         return kept | {variable: row[name] for variable, name in self.fields.items() if name in row}
 
+    def _seen(self, named: Row, where: Mapping[str, Any]) -> Row:
+        """The row with its images made such, told by their field where that is not possible."""
+        base = self.base if where.get("file") is None else Path(where["file"]).parent
+        for name, value in named.items():
+            if isinstance(value, str) and name not in self.images:
+                continue
+            try:
+                named[name] = images_in(value, base, listed=name in self.images)
+            except DataError as error:
+                raise DataError(f"field {name!r}: {error.what}", **where) from error
+        return named
+
     def example(self, row: Mapping[str, Any], index: int, where: Mapping[str, Any], *, need_target: bool) -> Example:
         """The row as an example.
 
         Raises:
-            DataError: the target (or a renamed field) is missing, or its value is not among `labels`.
+            DataError: the target (or a renamed field) is missing, its value is not among `labels`, or an image is
+                not there, is none, or is too large.
         """
         named = self.renamed(row)
         for variable, stored in (self.fields or {}).items():
@@ -78,7 +99,7 @@ class Schema:
                     f"target {stored_value!r} is not in data.labels{did_you_mean(stored_value, self.labels)}", **where
                 )
             target = self.labels.get(stored_value, stored_value)
-        return Example(row.get("id", index), named, target)
+        return Example(row.get("id", index), self._seen(named, where), target)
 
 
 def examples(source: Source, schema: Schema, *, need_target: bool, key: str) -> Iterator[Example]:
@@ -128,8 +149,12 @@ def fingerprint(source: Source) -> str:
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     digest = hashlib.sha256()
     for row in source:
-        digest.update(orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
+        digest.update(orjson.dumps(row, default=_plain, option=orjson.OPT_NON_STR_KEYS) + b"\n")
     return digest.hexdigest()
+
+
+def _plain(value: Any) -> str:
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
 def _digest(path: Path) -> str:

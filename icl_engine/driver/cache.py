@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,15 @@ import orjson
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
 from icl_engine.errors import TaskError
-from icl_engine.types import Continuation, Generate, NextToken, Request, Response, Usage
+from icl_engine.types import Continuation, Generate, NextToken, Place, Request, Response, Spelling, Usage
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, body BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID"
+ANSWERS = "answers.sqlite3"
+"""The cache's file."""
+
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, body BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS capabilities (endpoint TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
+)
 
 
 def content_key(identity: str, request: Request) -> str:
@@ -30,15 +37,19 @@ def content_key(identity: str, request: Request) -> str:
     """
     prompt: Any = request.prompt
     if not isinstance(prompt, str):
-        prompt = [[m.role, m.content] for m in prompt]
+        prompt = [
+            [m.role, *(part if isinstance(part, str) else ["image", part.identity] for part in m.parts)] for m in prompt
+        ]
     match request.readout:
-        case Generate(s, grammar, schema):
+        case Generate(s, grammar, schema, choices):
             stop = list(s.stop)
-            readout: list[Any] = ["text", s.max_tokens, s.temperature, stop, s.seed, grammar, schema]
-        case NextToken(top):
-            readout = ["next", top]
+            readout: list[Any] = ["text", s.max_tokens, s.temperature, stop, s.seed, grammar, schema, *choices]
+        case NextToken(top, named, spelt, places):
+            readout = ["next", top, named, spelt, places]
         case Continuation(text):
             readout = ["continuation", text]
+        case Spelling(texts):
+            readout = ["spelling", texts]
     parts = [identity, prompt, readout, request.sample]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -47,13 +58,22 @@ def encode(response: Response) -> bytes:
     """A response as JSON; floats survive exactly."""
     u = response.usage
     used = [u.prompt_tokens, u.cached_prompt_tokens, u.completion_tokens]
-    return orjson.dumps([response.text, response.tokens, response.finish, used])
+    places = [[p.said, list(p.seen.items()), p.floor] for p in response.places]
+    return orjson.dumps([response.text, response.tokens, response.finish, used, places, response.spelt])
 
 
 def decode(body: bytes) -> Response:
-    """The response that was encoded."""
-    text, tokens, finish, used = orjson.loads(body)
-    return Response(text, tuple((t, p) for t, p in tokens), finish, Usage(*used))
+    """The response that was encoded; what an older version kept has fewer parts."""
+    text, tokens, finish, used, *more = orjson.loads(body)
+    places, spelt = more or ((), ())
+    return Response(
+        text,
+        tuple((t, p) for t, p in tokens),
+        tuple(Place(said, dict(map(tuple, seen)), floor) for said, seen, floor in places),
+        tuple(map(tuple, spelt)),
+        finish,
+        Usage(*used),
+    )
 
 
 class Cache:
@@ -67,7 +87,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "answers.sqlite3"
+        self.path = folder / ANSWERS
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -88,7 +108,8 @@ class Cache:
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(SCHEMA)
+        for table in SCHEMA:
+            self._db.execute(table)
 
     def get(self, key: str) -> Response | None:
         """The answer kept under a key."""
@@ -99,6 +120,19 @@ class Cache:
         """Keep an answer; it is on disk when this returns."""
         row = (bytes.fromhex(key), encode(response), time.time())
         self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", row)
+
+    def recall(self, endpoint: str) -> dict[str, Any] | None:
+        """What was found of an endpoint's capabilities."""
+        row = self._db.execute("SELECT body FROM capabilities WHERE endpoint = ?", (endpoint,)).fetchone()
+        return None if row is None else dict(orjson.loads(row[0]))
+
+    def remember(self, endpoint: str, found: Mapping[str, Any]) -> None:
+        """Keep what was found of an endpoint's capabilities."""
+        self._db.execute("INSERT OR REPLACE INTO capabilities VALUES (?, ?)", (endpoint, orjson.dumps(found)))
+
+    def forget(self, endpoint: str) -> None:
+        """Have an endpoint's capabilities found anew."""
+        self._db.execute("DELETE FROM capabilities WHERE endpoint = ?", (endpoint,))
 
     def close(self) -> None:
         """Close the file."""

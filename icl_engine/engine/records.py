@@ -11,7 +11,8 @@ import orjson
 
 from icl_engine.alignment.text import text_of
 from icl_engine.errors import RequestError
-from icl_engine.types import Example, Exchange, Prediction, Prompt, Reading, Usage
+from icl_engine.images import written
+from icl_engine.types import Example, Exchange, Image, Message, Prediction, Prompt, Reading, Usage
 
 Record = dict[str, Any]
 
@@ -23,7 +24,7 @@ def line(record: Record) -> bytes:
 
 def prediction_record(x: Example, result: Prediction | RequestError) -> Record:
     """The line of an example, before it is judged."""
-    record: Record = {"id": x.id, "inputs": dict(x.inputs)}
+    record: Record = {"id": x.id, "inputs": dict(written(x.inputs))}
     if isinstance(result, RequestError):
         failed = {"prompt_sha256": None, "text": None, "prediction": None, "target": x.target, "correct": None}
         rest: Record = {"demonstrations": [], "trace": [], "usage": usage_record(Usage()), "error": str(result)}
@@ -74,7 +75,7 @@ def answer_records(prediction: Prediction) -> list[Record]:
         form: Record = (
             {"prompt": shown}
             if isinstance(shown, str)
-            else {"messages": [{"role": m.role, "content": m.content} for m in shown]}
+            else {"messages": [{"role": m.role, "content": _content(m)} for m in shown]}
         )
         records.append(
             {
@@ -91,6 +92,18 @@ def answer_records(prediction: Prediction) -> list[Record]:
     return records
 
 
+def _content(message: Message) -> str | list[str | Record]:
+    """What a turn says: its text, or its texts and images in order, an image by its name and URL or hash."""
+    return message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
+
+
+def _part(part: str | Image) -> str | Record:
+    if isinstance(part, str):
+        return part
+    known = {"sha256": part.identity.removeprefix("sha256:")} if part.data is not None else {"url": part.url}
+    return {"image": part.name, **known}
+
+
 def _per_question(prediction: Prediction, groups: list[list[Exchange]]) -> list[list[Exchange]]:
     """The exchanges of each question. Two questions in a row about the same prompt share their exchanges."""
     found, at = [], 0
@@ -102,7 +115,13 @@ def _per_question(prediction: Prediction, groups: list[list[Exchange]]) -> list[
 
 
 def prompt_sha256(prompt: Prompt) -> str:
-    """SHA-256 of the prompt's bytes (of its messages as JSON, for chat)."""
+    """SHA-256 of the prompt's bytes (of its messages as JSON, for chat); an image counts by its URL or hash."""
     shown = prompt.shown
-    raw = shown.encode() if isinstance(shown, str) else orjson.dumps([[m.role, m.content] for m in shown])
-    return hashlib.sha256(raw).hexdigest()
+    if isinstance(shown, str):
+        return hashlib.sha256(shown.encode()).hexdigest()
+    said = [[m.role, m.content if isinstance(m.content, str) else [_known(part) for part in m.content]] for m in shown]
+    return hashlib.sha256(orjson.dumps(said)).hexdigest()
+
+
+def _known(part: str | Image) -> str | list[str]:
+    return part if isinstance(part, str) else ["image", part.identity]

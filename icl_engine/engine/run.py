@@ -15,9 +15,12 @@ from typing import Any
 
 import orjson
 
-from icl_engine.config.load import Loaded, TaskLike, build, check_target, load_task
-from icl_engine.data.source import place
+from icl_engine.config.load import Loaded, TaskLike, build, load_task
+from icl_engine.driver.budget import Budget
+from icl_engine.engine.expected import Expected
 from icl_engine.engine.journal import Journal, write_json
+from icl_engine.engine.plan import affordable, summed
+from icl_engine.engine.prices import FREE, Price
 from icl_engine.engine.records import (
     Record,
     answer_records,
@@ -29,7 +32,8 @@ from icl_engine.engine.records import (
     with_reading,
 )
 from icl_engine.engine.stream import Stream
-from icl_engine.errors import DataError, InterruptedRunError, TaskError, TemplateError, did_you_mean
+from icl_engine.engine.survey import survey
+from icl_engine.errors import InterruptedRunError, TaskError
 from icl_engine.metrics.tally import Tally
 from icl_engine.pipeline import Pipeline
 from icl_engine.protocols import Batched, Metric
@@ -115,9 +119,10 @@ def run_loaded(
         pipeline.cache_folder = None
     limit = limit if limit is not None else loaded.task.run.limit
     with pipeline, loaded.document.placing():
+        price = affordable(loaded)
         total = survey(loaded, pipeline, limit)
         path = Path(out) if out is not None else Path("runs") / loaded.task.name / loaded.fingerprint
-        engine = Engine(loaded, pipeline, path, total, progress)
+        engine = Engine(loaded, pipeline, path, total, price, progress)
         engine.claim()
         future = pipeline.submit(engine.run(islice(loaded.test(need_target=False), total)))
         try:
@@ -132,52 +137,6 @@ def run_loaded(
                 raise InterruptedRunError("interrupted; run the same again to go on from here") from None
 
 
-def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None) -> int:
-    """Look at every row before anything is paid: has it a target that O can express, and all the template's variables?
-
-    Returns:
-        How many rows will be predicted.
-
-    Raises:
-        TaskError: the first row that does not fit.
-    """
-    need_target = bool(loaded.task.metrics)
-    template, source = loaded.template, loaded.task.data.test
-    for i, metric in enumerate(loaded.task.metrics):
-        with loaded.document.placing(("metrics", i)):
-            metric.check()
-    clozes: set[bool] = set()
-    count = 0
-    for index, x in enumerate(islice(loaded.test(need_target=need_target), limit)):
-        if need_target:
-            check_target(loaded, pipeline.chain, x, source, index, "data.test")
-            _check_cluster(loaded, x, index)
-        try:
-            cloze = template.example(x.inputs).cloze
-            if cloze not in clozes:
-                clozes.add(cloze)
-                pipeline.check(x)
-        except TemplateError as error:
-            if not count:
-                raise
-            # The template could render the rows before: this one is at fault.
-            what = f"the template cannot be rendered with this row: {error.what}"
-            raise DataError(what, **place(source, index, "data.test")) from error
-        count += 1
-    if not count:
-        raise loaded.document.error("there are no rows to predict", ("data", "test"))
-    return count
-
-
-def _check_cluster(loaded: Loaded, x: Example, index: int) -> None:
-    field = loaded.task.data.cluster
-    if field is not None and field not in x.inputs:
-        raise DataError(
-            f"row has no field {field!r} (data.cluster){did_you_mean(field, map(str, x.inputs))}",
-            **place(loaded.task.data.test, index, "data.test"),
-        )
-
-
 @dataclass
 class Engine:
     """One run of a loaded task.
@@ -187,6 +146,7 @@ class Engine:
         pipeline: its pipeline, open.
         path: the run directory.
         total: how many rows there are.
+        price: of the model's tokens, where it is known.
         progress: called after each row.
     """
 
@@ -194,12 +154,14 @@ class Engine:
     pipeline: Pipeline
     path: Path
     total: int
+    price: Price | None = None
     progress: Callable[[Progress], None] | None = None
     stopping: bool = False
     usage: Usage = field(default_factory=Usage)
     status: Counter[str] = field(default_factory=Counter)
     scoring: Counter[tuple[str, bool]] = field(default_factory=Counter)
     states: dict[int, Any] = field(default_factory=dict)
+    expected: Expected = field(init=False)
     _seen: set[int] = field(default_factory=set)
     _probes: set[str] = field(default_factory=set)
 
@@ -227,6 +189,11 @@ class Engine:
     async def run(self, rows: Iterator[Example]) -> RunResult:
         """Predict, judge and write; see `run`."""
         began = time.monotonic()
+        cap = self.loaded.task.run.max_cost_usd
+        if cap is not None and self.price not in (None, FREE):
+            self.pipeline.driver.budget = Budget(cap, self.price.of)
+        await self.pipeline.ready()
+        self.expected = Expected(self.pipeline)
         self.states = dict(self.pipeline.states)
         learner = next(
             (i for i, s in enumerate(self.pipeline.chain.steps) if isinstance(s, Batched) and i not in self.states),
@@ -254,6 +221,7 @@ class Engine:
         )
         done = 0
         async for x, result, exchanges in stream.over(rows):
+            self.expected.add(x, exchanges)
             if isinstance(result, Prediction):
                 result = replace(result, exchanges=exchanges)
                 if not self._seen:
@@ -263,6 +231,7 @@ class Engine:
                     self.scoring[result.scoring.method, bool(result.scoring.bounded)] += 1
             yield prediction_record(x, result)
             done += 1
+        self.expected.flush()
         if done < self.total:
             raise InterruptedRunError(
                 f"interrupted after {done} of {self.total}; run the same again to go on from here"
@@ -323,6 +292,8 @@ class Engine:
 
     def _count(self, exchange: Exchange) -> None:
         """Count an answer's tokens once, whoever rests on it (64 bits of the key: a million rows fit in memory)."""
+        if exchange.request.role == "spelling":
+            return
         key = int(exchange.key[:16], 16)
         if key not in self._seen:
             self._seen.add(key)
@@ -357,8 +328,9 @@ class Engine:
                 "paid": counts.paid,
                 "cached": max(0, len(self._seen) - counts.paid),
                 **usage_record(self.usage),
-                "cost_usd": None,
+                "cost_usd": None if self.price is None else self.price.of(self.usage),
             },
+            "plan": summed(self.loaded, self.expected.planner, self.price).expected,
             "scoring": {
                 "method": methods.most_common(1)[0][0] if methods else "text",
                 "exact": sum(n for (_, bounded), n in self.scoring.items() if not bounded),

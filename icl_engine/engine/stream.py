@@ -19,6 +19,9 @@ T = TypeVar("T")
 WINDOW = 256
 """Rows rendered ahead and ordered by prompt, so that equal prefixes travel together and a prefix cache serves them."""
 
+HEAVY = 64_000_000
+"""Bytes of images after which a window is closed early: they are held until their row is sent."""
+
 Outcome = tuple[X, T | RequestError, tuple[Exchange, ...]]
 
 
@@ -58,7 +61,7 @@ class Stream(Generic[X, T]):
                         # A straggler holds back its window: begin no third one, so that memory stays bounded.
                         if len(done) > 2 * WINDOW:
                             break
-                        ready.extend(self._window(numbered))
+                        ready.extend(await self._window(numbered))
                     if not ready:
                         break
                     flying.add(asyncio.ensure_future(self._one(*ready.popleft())))
@@ -81,9 +84,16 @@ class Stream(Generic[X, T]):
             for task in flying:
                 task.cancel()
 
-    def _window(self, numbered: Iterator[tuple[int, X]]) -> list[tuple[int, X, Started[T]]]:
-        window = [(i, x, Started(self._steps(x))) for i, x in islice(numbered, WINDOW)]
-        return sorted(window, key=lambda row: _prefix(row[2]))
+    async def _window(self, numbered: Iterator[tuple[int, X]]) -> list[tuple[int, X, Started[T]]]:
+        window: list[tuple[int, X, Started[T]]] = []
+        weight = 0
+        for i, x in islice(numbered, WINDOW):
+            started = await self._driver.begin(self._steps(x))
+            window.append((i, x, started))
+            weight += _weight(started)
+            if weight > HEAVY:
+                break
+        return sorted(window, key=lambda row: order(row[2]))
 
     async def _one(self, index: int, x: X, started: Started[T]) -> tuple[int, Outcome[X, T]]:
         try:
@@ -93,8 +103,18 @@ class Stream(Generic[X, T]):
             return index, (x, error, ())
 
 
-def _prefix(started: Started[T]) -> str:
-    if not started.first:
-        return ""
-    prompt: str | tuple[Message, ...] = started.first[0].prompt
-    return prompt if isinstance(prompt, str) else "\x1e".join(m.content for m in prompt)
+def _weight(started: Started[T]) -> int:
+    """Bytes of the images that wait to be sent."""
+    prompts = [request.prompt for request in started.first or () if not isinstance(request.prompt, str)]
+    parts = (part for prompt in prompts for message in prompt for part in message.parts)
+    return sum(len(part.data or b"") for part in parts if not isinstance(part, str))
+
+
+def order(started: Started[T]) -> str:
+    """By what rows of a window are sorted: the prompt that is asked first."""
+    return flat(started.first[0].prompt) if started.first else ""
+
+
+def flat(prompt: str | tuple[Message, ...]) -> str:
+    """A prompt as one text."""
+    return prompt if isinstance(prompt, str) else "\x1e".join(m.text for m in prompt)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from icl_engine.images import identified, loaded, saved
+from icl_engine.manipulation.marks import content
 from icl_engine.manipulation.template import AnswerExpression, Rendered, Template
 from icl_engine.protocols import Retriever, Steps
-from icl_engine.types import Demonstration, Example, Message, Prompt
+from icl_engine.types import Demonstration, Example, Image, Message, Prompt
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,28 @@ class FewShot:
 
     def dump(self) -> Any:
         """What the retriever learned, as JSON; None without one."""
-        return None if self.retriever is None else self.retriever.dump(self.state)
+        return None if self.retriever is None else saved(self.retriever.dump(self.state))
 
     def identity(self, x: Example) -> str:
-        """What makes two examples duplicates: what the template shows of them, but for case and white space."""
+        """What makes two examples duplicates: what the template shows of them, but for case and white space.
+
+        An image counts by its bytes (or its URL).
+        """
         names = x.inputs.keys() - {"id"} if self.template.whole_row else self.template.variables
-        return "\x1f".join(" ".join(str(x.inputs.get(name)).casefold().split()) for name in sorted(names))
+        shown = (identified(x.inputs.get(name)) for name in sorted(names))
+        return "\x1f".join(" ".join(str(value).casefold().split()) for value in shown)
 
     def render(self, x: Example, demonstrations: tuple[Demonstration, ...], chat: bool) -> Prompt:
         """x after the given demonstrations; with `chat` as turns.
 
         Raises:
-            TemplateError: an undefined variable, a mark not printed exactly once, a cloze for a chat model.
+            TemplateError: an undefined variable, a mark not printed exactly once, a cloze for a chat model, an image
+                for a completion model.
+            DataError: an image that cannot be read.
         """
         query = self.template.example(x.inputs)
         if not chat:
+            self._without_images(query)
             before = self._once("text", demonstrations, self._text)
             text, lead = self._joined(before, query)
             return Prompt(text, None, lead, query.after, demonstrations)
@@ -76,14 +85,12 @@ class FewShot:
             raise self.template.error(
                 "text after the answer mark (a cloze) needs a completion model (api: completions)"
             )
-        turns = self._once("chat", demonstrations, self._messages)
+        turns = self._once("turns", demonstrations, self._opening)
+        text, images = query.before, query.images
         if self.turns == "single":
-            shown = self._once("single", demonstrations, lambda d: self.separator.join(self._filled(d)))
-            content, _ = self._joined(shown, query)
-            turns = turns[: 1 if self.template.instruction(self.instruction) else 0]
-        else:
-            content = query.before
-        return Prompt(None, (*turns, Message("user", content)), query.lead, "", demonstrations)
+            shown, earlier = self._once("single", demonstrations, self._single)
+            text, images = self._joined(shown, query)[0], (*earlier, *images)
+        return Prompt(None, (*turns, Message("user", content(text, images))), query.lead, "", demonstrations)
 
     def _joined(self, before: str, query: Rendered) -> tuple[str, str]:
         """The prompt's text, and the white space before the answer (for an empty query, the separator too)."""
@@ -103,17 +110,36 @@ class FewShot:
         text = self.write(example.target)
         return text if self.answer is None else self.answer(example.inputs, text)
 
-    def _filled(self, demonstrations: tuple[Demonstration, ...]) -> list[str]:
-        return [self.template.example(d.example.inputs).filled(self._shown(d)) for d in demonstrations]
+    def _solved(self, demonstrations: tuple[Demonstration, ...]) -> list[tuple[Rendered, str]]:
+        """Each demonstration, rendered, and its answer."""
+        return [(self.template.example(d.example.inputs), self._shown(d)) for d in demonstrations]
 
     def _text(self, demonstrations: tuple[Demonstration, ...]) -> str:
-        parts = [self.template.instruction(self.instruction), *self._filled(demonstrations)]
+        """Instruction and demonstrations as one text."""
+        solved = self._solved(demonstrations)
+        self._without_images(*(example for example, _ in solved))
+        parts = [self.template.instruction(self.instruction), *(e.filled(answer) for e, answer in solved)]
         return self.separator.join(part for part in parts if part)
 
-    def _messages(self, demonstrations: tuple[Demonstration, ...]) -> tuple[Message, ...]:
+    def _without_images(self, *rendered: Rendered) -> None:
+        if any(example.images for example in rendered):
+            raise self.template.error("an image is printed: images need a chat model (api: chat)")
+
+    def _single(self, demonstrations: tuple[Demonstration, ...]) -> tuple[str, tuple[Image, ...]]:
+        """The demonstrations as one text, and the images whose marks stand in it, read once for all queries."""
+        solved = self._solved(demonstrations)
+        images = tuple(loaded(image) for example, _ in solved for image in example.images)
+        return self.separator.join(example.filled(answer) for example, answer in solved), images
+
+    def _opening(self, demonstrations: tuple[Demonstration, ...]) -> tuple[Message, ...]:
+        """The turns before the query's; the last of them that many queries have in common is marked."""
         instruction = self.template.instruction(self.instruction)
         turns = [Message("system", instruction)] if instruction else []
-        for d in demonstrations:
-            turns.append(Message("user", self.template.example(d.example.inputs).before))
-            turns.append(Message("assistant", self._shown(d)))
+        for example, answer in self._solved(demonstrations if self.turns == "turns" else ()):
+            turns.append(Message("user", content(example.before, example.images)))
+            turns.append(Message("assistant", answer))
+        per_query = self.retriever is not None and self.retriever.per_query
+        if turns and (instruction or not per_query):
+            at = 0 if per_query else -1
+            turns[at] = replace(turns[at], shared=True)
         return tuple(turns)

@@ -1,15 +1,15 @@
 """Templates: how an example, its answer and the instruction become text. The contract is in `Template`.
 
 Here and nowhere else: Jinja, the answer mark, white space at the mark. Which demonstrations are shown, and how
-parts are joined, is `few_shot.py`.
+parts are joined, is `few_shot.py`; what passes through a template without being looked into is `marks.py`.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, field
+from typing import Any
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError, meta, nodes
 from jinja2 import Template as JinjaTemplate
@@ -17,6 +17,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from icl_engine.errors import TemplateError, bounded, did_you_mean
+from icl_engine.images import AnyImage
+from icl_engine.manipulation.marks import AnswerMark, ImageMark, ImageMarks, printed
 
 RESERVED = frozenset({"answer", "target", "instruction", "x"})
 
@@ -35,11 +37,13 @@ class Rendered:
         before: the text up to the answer, with no white space at its end.
         lead: the white space between `before` and the answer; it belongs to the answer.
         after: what follows the answer (empty unless the template is a cloze or ends in spaces).
+        images: those whose marks stand in `before` and `after`, in order.
     """
 
     before: str
     lead: str
     after: str
+    images: tuple[AnyImage, ...] = field(default=(), repr=False)
 
     @property
     def cloze(self) -> bool:
@@ -51,22 +55,14 @@ class Rendered:
         return f"{self.before}{self.lead}{answer}{self.after}"
 
 
-class _AnswerMark:
-    """Stands for the answer while rendering: it can be printed and passed on, not looked into."""
-
-    def _refuse(self, *_: Any) -> NoReturn:
-        raise TemplateError("'answer' may only be printed: a filter, test or operator on it cannot be filled later")
-
-    __str__ = __bool__ = __len__ = __iter__ = __getitem__ = __add__ = __radd__ = _refuse
-    __mod__ = __mul__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __format__ = _refuse
-    __repr__ = __eq__ = __ne__ = _refuse
-    __hash__ = object.__hash__
-
-
 def _finalize(value: Any) -> Any:
     """What Jinja prints for a value."""
-    if isinstance(value, _AnswerMark):
+    if isinstance(value, AnswerMark):
         return _MARK
+    if isinstance(value, ImageMark):
+        return printed(value)
+    if isinstance(value, bytes):
+        raise TemplateError("bytes are printed that are not a PNG, JPEG, GIF or WebP image")
     if callable(value) and not isinstance(value, Undefined):
         raise TemplateError("a function is printed, not its result; call it, or use x['name'] for a field of that name")
     return str(value)
@@ -75,6 +71,13 @@ def _finalize(value: Any) -> Any:
 def _finalize_apart(value: Any) -> Any:
     """The same, with the line breaks of data kept apart from the template's own."""
     return str(_finalize(value)).replace("\n", _NEWLINE)
+
+
+def _finalize_answer(value: Any) -> Any:
+    """What `input.answer` prints for a value."""
+    if isinstance(value, ImageMark | bytes):
+        raise TemplateError("an answer is text, and this prints an image or bytes")
+    return value
 
 
 def _environment(finalize: Callable[[Any], Any] | None) -> ImmutableSandboxedEnvironment:
@@ -89,7 +92,7 @@ def _environment(finalize: Callable[[Any], Any] | None) -> ImmutableSandboxedEnv
 
 _PLAIN = _environment(_finalize)
 _APART = _environment(_finalize_apart)
-_EXPRESSIONS = _environment(None)
+_EXPRESSIONS = _environment(_finalize_answer)
 
 # A field may have the name of a function of Jinja's: where free names are looked for, there are no functions.
 _BARE = _environment(None)
@@ -219,14 +222,20 @@ class Template:
         Raises:
             TemplateError: an undefined variable, or a mark that is not printed exactly once.
         """
-        named = {k: v for k, v in inputs.items() if k not in RESERVED}
-        text = self._render(self._example, {**named, "x": inputs, "answer": _AnswerMark()})
+        marks = ImageMarks()
+        marked = marks.over(inputs)
+        named = {k: v for k, v in marked.items() if k not in RESERVED}
+        text = self._render(self._example, {**named, "x": marked, "answer": AnswerMark()})
+        try:
+            text, images = marks.ordered(text)
+        except TemplateError as error:
+            raise self.error(error.what) from error
         before, mark, after = text.partition(_MARK)
         if not mark or _MARK in after:
             count = text.count(_MARK)
             raise self.error(f"the answer mark must be printed exactly once; here it is printed {count} times")
         stem = before.rstrip()
-        return Rendered(stem, before[len(stem) :], after)
+        return Rendered(stem, before[len(stem) :], after, images)
 
     def instruction(self, instruction: str) -> str:
         """The prompt's first part for a plain-text instruction (which is never a template).
@@ -299,8 +308,11 @@ class AnswerExpression:
             raise TemplateError(bounded(error.message or "syntax error"), key="input.answer") from error
 
     def __call__(self, inputs: Mapping[str, Any], answer_text: str) -> str:
+        marked = ImageMarks().over(inputs)
         try:
-            return self._template.render({**inputs, "x": inputs, "answer_text": answer_text})
+            return self._template.render({**marked, "x": marked, "answer_text": answer_text})
+        except TemplateError as error:
+            raise TemplateError(error.what, key="input.answer") from error
         except UndefinedError as error:
             raise TemplateError(
                 f"{bounded(str(error))} (a demonstration has: {', '.join(sorted(map(str, inputs)))}, answer_text)",

@@ -10,6 +10,7 @@ import secrets
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,8 +22,20 @@ from pydantic import Field
 from icl_engine.errors import EndpointError, MissingExtraError, RequestError, bounded
 from icl_engine.models import gguf
 from icl_engine.models.base import Provider
+from icl_engine.models.places import place
 from icl_engine.models.prefix import SharedPrefix
-from icl_engine.types import Capabilities, Continuation, Generate, Message, NextToken, Request, Response, Usage
+from icl_engine.types import (
+    Capabilities,
+    Continuation,
+    Generate,
+    Message,
+    NextToken,
+    Place,
+    Request,
+    Response,
+    Spelling,
+    Usage,
+)
 
 T = TypeVar("T")
 
@@ -33,6 +46,20 @@ SPINS = "1000"
 """How often a llama.cpp thread looks for its fellows before it sleeps. By default they never sleep, and where another
 program takes a core for a moment, every thread burns its time waiting: measured 20 times slower on a busy machine.
 Read by OpenMP when it is loaded; a user's own setting wins."""
+CAN = Capabilities(
+    chat=True,
+    top_logprobs=1000,
+    spelling=True,
+    prefill=True,
+    continuation=True,
+    forced=True,
+    grammar=True,
+    schema=True,
+    choice=True,
+    seed=True,
+    concurrency=1,
+)
+"""What llama.cpp gives in this process: known, not probed."""
 TAIL = 32
 """Characters of the prompt that decide how its continuation is cut into tokens."""
 
@@ -68,10 +95,12 @@ class EmbeddedEndpoint:
     prompt scored after another prefix may differ in the second decimal.
     """
 
-    capabilities = Capabilities(text=True, chat=True, top_logprobs=1000, continuation=True, grammar=True, concurrency=1)
+    capabilities = CAN
+    uncertain: frozenset[str] = frozenset()
 
     def __init__(self, spec: Embedded) -> None:
         self._spec = spec
+        self.capabilities = replace(CAN, context=spec.context)
         self._server: Any = None
         self._address = ("", 0)
         self._key = secrets.token_hex(16)
@@ -156,11 +185,13 @@ class EmbeddedEndpoint:
     def _answer(self, request: Request) -> Response:
         prompt = request.prompt if isinstance(request.prompt, str) else self._templated(request.prompt)
         match request.readout:
-            case NextToken(top):
-                return self._complete(prompt, {"max_tokens": 1, "logprobs": top}, first_only=True)
+            case Spelling(texts):
+                return Response("", spelt=tuple(self._tokens(prompt[-TAIL:], text) for text in texts))
+            case NextToken(top, _, spelt, places):
+                return self._next(prompt, top, spelt, places)
             case Continuation(text):
                 return self._forced(prompt, text)
-            case Generate(sampling, grammar, schema):
+            case Generate(sampling, grammar, schema, choices):
                 body: dict[str, Any] = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature}
                 if sampling.stop:
                     body["stop"] = list(sampling.stop)
@@ -168,11 +199,22 @@ class EmbeddedEndpoint:
                     body["seed"] = sampling.seed + request.sample
                 elif sampling.temperature:
                     body["seed"] = request.sample
-                if grammar is not None:
+                if choices:
+                    said = " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
+                    body["grammar"] = f'root ::= " "? ({said})'
+                elif grammar is not None:
                     body["grammar"] = grammar
-                if schema is not None:
+                elif schema is not None:
                     body["json_schema"] = dict(schema)
-                return self._complete(prompt, body)
+                choice, usage = self._complete(prompt, body)
+                return Response(choice["text"], finish=choice.get("finish_reason"), usage=usage)
+
+    def _next(self, prompt: str, top: int, spelt: tuple[int, ...] | str, places: int) -> Response:
+        """The likeliest tokens at each place of a greedy answer."""
+        text, behind, kind = (spelt, (), "token") if isinstance(spelt, str) else ("", spelt, "id")
+        choice, usage = self._complete(prompt + text, {"max_tokens": places, "logprobs": top}, behind=behind)
+        read = [_place(row, kind) for row in (choice.get("logprobs") or {}).get("content") or []]
+        return Response(choice["text"], places=tuple(read), finish=choice.get("finish_reason"), usage=usage)
 
     def _forced(self, prompt: str, text: str) -> Response:
         """Score a continuation in one request: a grammar that can only spell its tokens."""
@@ -181,33 +223,27 @@ class EmbeddedEndpoint:
         # The bias makes the next token a likely pick, so that the grammar is seldom tried on the whole vocabulary
         # (a fifth of the time). The log-probabilities are read before both.
         body = {"max_tokens": len(ids), "logprobs": 1, "grammar": grammar, "logit_bias": [[i, 100.0] for i in set(ids)]}
-        response = self._complete(prompt, body, expect=ids)
-        return Response(text, response.tokens, response.finish, response.usage)
+        choice, usage = self._complete(prompt, body)
+        spelt = (choice.get("logprobs") or {}).get("content") or []
+        if tuple(t["id"] for t in spelt) != ids:
+            raise RequestError(f"llama.cpp did not spell the continuation it was given ({len(spelt)} tokens)")
+        figures = tuple((t["id"], t["logprob"]) for t in spelt)
+        return Response(text, figures, finish=choice.get("finish_reason"), usage=usage)
 
-    def _complete(
-        self, prompt: str, body: dict[str, Any], *, first_only: bool = False, expect: tuple[int, ...] = ()
-    ) -> Response:
+    def _complete(self, prompt: str, body: dict[str, Any], *, behind: tuple[int, ...] = ()) -> tuple[Any, Usage]:
+        """llama.cpp's choice, and what it cost; `behind` are tokens that follow the prompt."""
         head, rest = self._prefix.tokens(prompt)
-        shown = [*head, rest] if head else prompt
+        shown = [*head, rest, *behind] if head or behind else prompt
         answer = self._server.handle_completions({"prompt": shown, "temperature": 0, "cache_prompt": True, **body})
         if "error" in answer:
             raise RequestError(f"llama.cpp: {bounded(str(answer['error'].get('message', answer['error'])))}")
-        choice = answer["choices"][0]
-        spelt = (choice.get("logprobs") or {}).get("content") or []
-        if expect and tuple(t["id"] for t in spelt) != expect:
-            raise RequestError(f"llama.cpp did not spell the continuation it was given ({len(spelt)} tokens)")
-        rows = spelt[0]["top_logprobs"] if first_only and spelt else spelt
         counted = answer["usage"]
-        return Response(
-            choice["text"],
-            tuple((row["token"], row["logprob"]) for row in rows),
-            choice.get("finish_reason"),
-            Usage(
-                counted["prompt_tokens"],
-                counted.get("prompt_tokens_details", {}).get("cached_tokens", 0),
-                counted["completion_tokens"],
-            ),
+        usage = Usage(
+            counted["prompt_tokens"],
+            counted.get("prompt_tokens_details", {}).get("cached_tokens", 0),
+            counted["completion_tokens"],
         )
+        return answer["choices"][0], usage
 
     def _continuation_tokens(self, tail: str, text: str) -> tuple[int, ...]:
         """The tokens of `text` as they follow `tail`: cut together where the cut falls between them, else alone."""
@@ -220,7 +256,9 @@ class EmbeddedEndpoint:
         return [int(i) for i in self._post("/tokenize", {"content": text, "add_special": first})["tokens"]]
 
     def _templated(self, messages: tuple[Message, ...]) -> str:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
+        if not messages:
+            return ""  # the beginning of an answer's turn: what stands before it does not reach across
+        turns = [{"role": m.role, "content": m.text} for m in messages]
         return str(self._post("/apply-template", {"messages": turns})["prompt"])
 
     def _post(self, path: str, body: Any) -> Any:
@@ -236,3 +274,7 @@ class EmbeddedEndpoint:
         if "error" in answer:
             raise RequestError(f"llama.cpp {path}: {bounded(str(answer['error']))}")
         return answer
+
+
+def _place(row: dict[str, Any], kind: str) -> Place:
+    return place(row[kind], ((t[kind], t["logprob"]) for t in row["top_logprobs"]), ranked=True)

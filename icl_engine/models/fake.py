@@ -9,8 +9,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from icl_engine.errors import RequestError
 from icl_engine.models.base import Provider
-from icl_engine.types import Capabilities, Continuation, Generate, NextToken, Request, Response, Usage
+from icl_engine.models.places import place
+from icl_engine.types import Capabilities, Continuation, Generate, NextToken, Request, Response, Spelling, Usage
 
 
 class Fake(Provider):
@@ -38,7 +40,8 @@ class Fake(Provider):
 class FakeEndpoint:
     """See `Fake`."""
 
-    capabilities = Capabilities(text=True, chat=True, top_logprobs=1000, continuation=True)
+    uncertain: frozenset[str] = frozenset()
+    capabilities = Capabilities(text=True, chat=True, top_logprobs=1000, continuation=True, images=True)
 
     def __init__(self, identity: str, answers: Sequence[str]) -> None:
         self.identity = identity
@@ -52,19 +55,21 @@ class FakeEndpoint:
 
     async def send(self, request: Request) -> Response:
         """The answers weighed by the prompt's hash."""
-        prompt = request.prompt if isinstance(request.prompt, str) else "\n".join(m.content for m in request.prompt)
+        prompt = request.prompt if isinstance(request.prompt, str) else "\n".join(m.text for m in request.prompt)
         weights = self._weights(f"{prompt}#{request.sample}")
         usage = Usage(prompt_tokens=len(prompt.split()), completion_tokens=1)
         lead = " " if isinstance(request.prompt, str) else ""
         match request.readout:
             case NextToken(top):
                 tokens = sorted(((f"{lead}{a}", p) for a, p in weights.items()), key=lambda t: -t[1])[:top]
-                return Response(tokens[0][0], tuple(tokens), "length", usage)
+                return Response(tokens[0][0], places=(place(tokens[0][0], tokens, ranked=True),), usage=usage)
             case Continuation(text):
                 logprob = weights.get(text.strip(), -20.0)
-                return Response(text, ((text, logprob),), "length", usage)
+                return Response(text, ((text, logprob),), usage=usage)
             case Generate():
-                return Response(f"{lead}{max(weights, key=weights.__getitem__)}", (), "stop", usage)
+                return Response(f"{lead}{max(weights, key=weights.__getitem__)}", finish="stop", usage=usage)
+            case Spelling():
+                raise RequestError("the fake model has no tokenizer")
 
     def _weights(self, prompt: str) -> dict[str, float]:
         digest = hashlib.blake2b(prompt.encode(), digest_size=64).digest()

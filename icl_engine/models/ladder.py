@@ -1,23 +1,32 @@
-"""The label-score ladder: log p(label | prompt) from whatever the endpoint can give, cheapest rung first.
+"""The label-score ladder: one log p(label | prompt) for every endpoint, by the cheapest rung that is exact enough.
 
-1. the next token's top log-probabilities: one request for all labels that are one token and likely enough;
-2. exact log-probabilities of a given continuation: one request for each word the first rung did not settle;
-3. where there is no second rung, the k-th log-probability bounds what was not seen, and is marked as a bound.
+1. exact log-probabilities of named tokens, or a wide top-k; 2. the top-k of the next token; both one request for labels
+of one token. 3. For longer labels a trie over their words (`trie.py`), asked best first until no bound reaches the
+best label. 4. Log-probabilities of a given continuation, where nothing cheaper is exact, and for a cloze.
+5. Generation constrained to the words, where only the best label is wanted. 6. Samples, counted as votes.
 
-A figure the endpoint left out is never taken for zero.
+A figure the endpoint left out is never taken for zero: the ladder goes on to the next rung.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
 
-from icl_engine.errors import RequestError, TaskError
+import orjson
+
+from icl_engine.errors import NoLogprobsError, RequestError, TaskError
+from icl_engine.models.trie import AmbiguousError, Node, Standing, Trie, Word
 from icl_engine.protocols import Steps
 from icl_engine.types import (
     Capabilities,
     Continuation,
+    Generate,
     LabelScores,
     Need,
     NextToken,
@@ -25,25 +34,62 @@ from icl_engine.types import (
     Request,
     Response,
     Role,
+    Sampling,
+    Spelling,
 )
+
+log = logging.getLogger("icl_engine")
 
 TOP = 50
 """Next tokens asked for where the endpoint sets no narrower limit: wide enough for most labels, as fast as 1."""
 
+PLACES = 16
+"""The most tokens that are said to read a label's path in one request."""
 
-Spelt = tuple[tuple[str, float], ...]
-"""The tokens of a word, each with its log p."""
+ROUNDS = 64
+"""Rounds after which an argmax is given as bounded: a stop for sets of labels that no model can tell apart."""
+
+NEGLIGIBLE = 0.01
+"""Share that labels known only by a bound may have in what is given as a distribution although it was not wanted."""
+
+Rung = Callable[["_Question"], Steps[LabelScores]]
 
 
 @dataclass(frozen=True)
-class _Word:
-    """A label's word as it would follow the prompt, and its log p by token once known."""
+class _Question:
+    """What is asked, and of what."""
 
-    label: str
-    text: str
+    prompt: Prompt
+    need: Need
+    can: Capabilities
+    role: Role
+    sampling: Sampling
+    prior: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def cloze(self) -> bool:
+        return bool(self.prompt.after.strip())
+
+    @property
+    def words(self) -> list[Word]:
+        """Each label's words as they would follow the prompt; in a cloze, to the end of its sentence."""
+        lead = self.prompt.lead if self.prompt.text is not None else ""
+        tail = self.prompt.after if self.cloze else ""
+        return [Word(label, f"{lead}{w}{tail}") for label, ws in self.need.words.items() for w in ws]
+
+    def ask(self, readout: NextToken | Continuation | Generate, sample: int = 0) -> Request:
+        return Request(self.prompt.shown, readout, sample=sample, role=self.role)
 
 
-def label_scores(prompt: Prompt, need: Need, can: Capabilities, *, role: Role = "main") -> Steps[LabelScores]:
+def label_scores(
+    prompt: Prompt,
+    need: Need,
+    can: Capabilities,
+    *,
+    role: Role = "main",
+    sampling: Sampling | None = None,
+    prior: Mapping[str, float] | None = None,
+) -> Steps[LabelScores]:
     """Ask for the log-probabilities of the need's labels after the prompt.
 
     log p(y) = log Σ_{w ∈ v(y)} p(w | prompt), nats. For a cloze, w runs to the end of its sentence.
@@ -53,87 +99,234 @@ def label_scores(prompt: Prompt, need: Need, can: Capabilities, *, role: Role = 
         need: the labels and their words.
         can: what the endpoint can give.
         role: whose question it is.
+        sampling: how answers are drawn where nothing but text can be had.
+        prior: log p of the labels after a content-free input, which is taken off (PMI, Holtzman et al. 2021).
 
     Raises:
-        RequestError: the endpoint left out the log-probabilities it was asked for.
+        RequestError: no rung gave an answer.
+        TaskError: two labels cannot be told from each other by anything the endpoint gives.
     """
-    shown, said = prompt.shown, ""
-    lead = prompt.lead if prompt.text is not None else ""
-    tail = prompt.after if prompt.after.strip() else ""
-    words = [_Word(label, f"{lead}{w}{tail}") for label, ws in need.words.items() for w in ws]
-    known: dict[str, Spelt] = {}
-    bounds: dict[str, float] = {}
-    if can.top_logprobs and not tail:
-        top = min(can.top_logprobs, max(TOP, 2 * len(words)))
-        (response,) = yield [Request(shown, NextToken(top), role=role)]
-        said = response.text
-        words, known, bounds = _from_next_token(words, response, exact_only=can.continuation)
-    missing = [w for w in words if w.text not in known]
-    if can.continuation and missing:
-        answers = yield [Request(shown, Continuation(w.text), role=role) for w in missing]
-        known |= {w.text: _complete(w, a) for w, a in zip(missing, answers, strict=True)}
-    method = "continuation" if len(missing) == len(words) else "top_k+continuation" if missing else "top_k"
-    if not can.continuation:
-        method = "top_k"
-    logprobs = _sequence(words, known, bounds) if need.scores == "sequence" else _trie(words, known, bounds)
-    bounded = tuple(dict.fromkeys(w.label for w in words if _inexact(w, need, can, known)))
-    if need.want == "argmax" and max(logprobs, key=logprobs.__getitem__) not in bounded:
-        bounded = ()  # no bound reaches the best label: the argmax is exact
-    return LabelScores(logprobs, method, bounded, said)
+    question = _Question(prompt, need, can, role, sampling or Sampling(), prior or {})
+    reason: RequestError | TaskError | None = None
+    for rung in _rungs(need, can, cloze=question.cloze):
+        try:
+            return (yield from rung(question))
+        except NoLogprobsError as error:
+            _note(f"{error}; label scores go on to the next way to read them")
+            reason = reason or error
+        except AmbiguousError as error:
+            reason = _ambiguous(error)
+    raise reason or TaskError("the model gives nothing that labels could be read from by scores; set read: text")
 
 
-def _inexact(word: _Word, need: Need, can: Capabilities, known: Mapping[str, Spelt]) -> bool:
-    """Whether a word's figure is a bound: it was not seen, or only its first token was (which settles a trie)."""
-    if word.text not in known:
-        return True
-    spelt = "".join(token for token, _ in known[word.text])
-    return need.scores == "sequence" and not can.continuation and spelt != word.text
+@cache
+def _note(what: str) -> None:
+    """Say once what an endpoint that was probed no longer gives."""
+    log.warning("%s", what)
 
 
-def _from_next_token(
-    words: Sequence[_Word], response: Response, *, exact_only: bool
-) -> tuple[list[_Word], dict[str, Spelt], dict[str, float]]:
-    """The words that count, those settled by the next token, and for the others an upper bound of log p.
+def rung(need: Need, can: Capabilities, *, cloze: bool = False) -> str:
+    """The rung that label scores begin at: ``named``, ``top_k``, ``continuation``, ``constrained`` or ``votes``.
 
-    A word that begins with the same token as another of its label adds nothing that can be seen, and is left out.
+    >>> rung(Need("scores", {"a": ("x",), "b": ("y",)}), Capabilities(top_logprobs=20))
+    'top_k'
     """
-    if not response.tokens:
-        raise RequestError(
-            "the model left out the log-probabilities it was asked for; set output's verbalizer to read: text"
-        )
-    top: dict[str, float] = {}
-    for token, logprob in response.tokens:
-        top.setdefault(token, logprob)
-    known: dict[str, Spelt] = {w.text: ((w.text, top[w.text]),) for w in words if w.text in top}
-    if exact_only:
-        return list(words), known, {}
-    floor = min(top.values())
-    heads = {w.text: w.label for w in words if w.text in known}
-    bounds: dict[str, float] = {}
-    for w in words:
-        if w.text in known:
-            continue
-        head = max((t for t in top if t.strip() and w.text.startswith(t)), key=len, default=None)
-        if head is None:
-            bounds[w.text] = floor
-            continue
-        rival = heads.get(head, w.label)
-        if rival != w.label:
+    rungs = _rungs(need, can, cloze=cloze)
+    return _NAMES[rungs[0]] if rungs else "text"
+
+
+def _rungs(need: Need, can: Capabilities, *, cloze: bool) -> list[Rung]:
+    rungs: list[Rung] = []
+    if can.named and can.spelling and not cloze:
+        rungs.append(_search)
+    if can.top_logprobs and not cloze:
+        rungs.append(_search_top)
+    if can.continuation:
+        rungs.append(_continued)
+    shaped = can.choice or can.schema
+    if shaped and need.want == "argmax" and not cloze:
+        rungs.append(_constrained)
+    if (shaped or can.samples) and need.read is not None and not cloze:
+        rungs.append(_voted)
+    return rungs
+
+
+def _ambiguous(error: AmbiguousError) -> TaskError:
+    first, second = error.labels[:2]
+    return TaskError(
+        f"labels {first!r} and {second!r} begin with the same token {error.token!r}, and the model can be asked only "
+        "for the token after the prompt; choose words that differ, or set read: text",
+        key="output",
+    )
+
+
+# -- 1 to 3: tokens
+
+
+def _search(q: _Question) -> Steps[LabelScores]:
+    """Ask at the root, then where the labels are not settled: best first for the argmax, everywhere for all."""
+    words = yield from _spelt(q)
+    spelt = all(word.path for word in words)
+    chat = q.prompt.text is None
+    trie = Trie(words, q.need.scores, extend=not chat or q.can.prefill or spelt)
+    said = yield from _visit(q, trie, [()])
+    asked, continued = 1, 0
+    for _ in range(ROUNDS if q.need.want == "argmax" else len(words) + PLACES):
+        nodes, unseen = _next(q, trie)
+        if not nodes and not unseen:
+            break
+        asked, continued = asked + len(nodes), continued + len(unseen)
+        if unseen:
+            yield from _continue(q, trie, unseen)
+        if nodes:
+            yield from _visit(q, trie, nodes)
+    first = "named" if q.can.named and spelt else "top_k"
+    deep = any(word.path is None or len(word.path) > 1 for word in words) and (asked > 1 or spelt)
+    method = "trie" if deep else first
+    return _scores(q, trie, f"{method}+continuation" if continued else method, said)
+
+
+def _search_top(q: _Question) -> Steps[LabelScores]:
+    """The same by the likeliest tokens: for endpoints that score no named ones, or have ceased to."""
+    return _search(replace(q, can=replace(q.can, named=0)))
+
+
+def _spelt(q: _Question) -> Steps[list[Word]]:
+    """The words with their tokens, where the endpoint shows its tokenizer: asked once for each end of a prompt."""
+    words = q.words
+    if not q.can.spelling:
+        return words
+    # Tokens do not reach across white space, so only the prompt's last word decides how the next one is cut.
+    last = [] if q.prompt.text is None else q.prompt.text.rsplit(None, 1)
+    end = () if q.prompt.text is None else last[-1][-32:] if last else ""
+    try:
+        (answer,) = yield [Request(end, Spelling(tuple(word.text for word in words)), role="spelling")]
+    except RequestError:
+        return words
+    if len(answer.spelt) != len(words) or not all(answer.spelt):
+        return words
+    found = [Word(w.label, w.text, path) for w, path in zip(words, answer.spelt, strict=True)]
+    owner: dict[Node, Word] = {}
+    for word in found:
+        twin = owner.setdefault(word.path or (), word)
+        if twin.label != word.label:
             raise TaskError(
-                f"labels {rival!r} and {w.label!r} begin with the same token {head!r}, and the model gives only the "
-                "next token's log-probabilities; choose words that differ, or set read: text",
+                f"labels {twin.label!r} and {word.label!r} are spelt by the same tokens; choose words that differ",
                 key="output",
             )
-        if head not in heads:
-            heads[head] = w.label
-            known[w.text] = ((head, top[head]),)
-    return [w for w in words if w.text in known or w.text in bounds], known, bounds
+    return found
 
 
-def _complete(word: _Word, response: Response) -> Spelt:
-    if not response.tokens or any(not math.isfinite(p) for _, p in response.tokens):
-        raise RequestError(f"the model left out log-probabilities of {word.text!r}")
-    return response.tokens
+def _visit(q: _Question, trie: Trie, nodes: Sequence[Node]) -> Steps[str]:
+    """Read the next tokens at some nodes; what was said at the first."""
+    asked = [(node, readout) for node in nodes for readout in _readouts(q, trie, node, path=len(nodes) == 1)]
+    answers = yield [q.ask(readout) for _, readout in asked]
+    for (node, readout), answer in zip(asked, answers, strict=True):
+        if not answer.places:
+            raise NoLogprobsError("the model left out the log-probabilities it was asked for")
+        trie.read(node, answer.places, readout.named)
+    return answers[0].text
+
+
+def _readouts(q: _Question, trie: Trie, node: Node, *, path: bool) -> list[NextToken]:
+    """How a node is asked: its followers by name, or the likeliest tokens; along a path where one label is wanted."""
+    known = trie.words[0].path is not None
+    spelt = tuple(int(t) for t in node) if known else "".join(map(str, node))
+    along = path and q.need.want == "argmax"
+    if not known:
+        # How many tokens a word takes is unknown: behind the first one, some more are read.
+        longest = max(len(word.text) for word in trie.words) - len(spelt)
+        places = min(PLACES, 1 + longest // 4) if along and node else 1
+        return [NextToken(_top(q, trie), (), spelt, places)]
+    following, depth = trie.following(node)
+    places = min(PLACES, depth) if along else 1
+    if not q.can.named:
+        return [NextToken(_top(q, trie), (), spelt, places)]
+    here = trie.after(node)
+    width = q.can.named
+    if len(here) > width:
+        return [NextToken(0, tuple(here[i : i + width]), spelt) for i in range(0, len(here), width)]
+    return [NextToken(0, tuple(following[:width]) if places > 1 else tuple(here), spelt, places)]
+
+
+def _top(q: _Question, trie: Trie) -> int:
+    return min(q.can.top_logprobs, max(TOP, 2 * len(trie.words)))
+
+
+def _next(q: _Question, trie: Trie) -> tuple[list[Node], list[Word]]:
+    """The nodes to ask next, and the words to continue because no node gives their next token."""
+    standings = trie.standings()
+    if q.need.want == "distribution":
+        loose = [(word, s) for word, s in standings.items() if not s.exact]
+        if q.can.forced:
+            return [], [word for word, _ in loose]
+        if loose and all(word.path for word in trie.words):
+            first = trie.places[()].seen
+            nodes = [n for n in trie.nodes() if n and n[0] in first and n not in trie.places]
+            if nodes:
+                return nodes, []
+        nodes = list(dict.fromkeys(s.ask for _, s in loose if s.ask is not None))
+        return nodes, [word for word, s in loose if s.ask is None] if q.can.continuation and not nodes else []
+    return _best_first(q, standings)
+
+
+def _best_first(q: _Question, standings: Mapping[Word, Standing]) -> tuple[list[Node], list[Word]]:
+    """Where the label with the highest bound is not settled; nothing once no bound reaches the best label."""
+    uppers, lowers = _by_label(q, standings)
+    leader = max(lowers, key=lowers.__getitem__, default=None)
+    best = -math.inf if leader is None else lowers[leader]
+    open_ = sorted((y for y in uppers if uppers[y] > best), key=lambda y: -uppers[y])
+    if open_ == [leader]:
+        return [], []
+    for label in open_:
+        loose = [(w, s) for w, s in standings.items() if w.label == label and not s.exact]
+        for word, standing in sorted(loose, key=lambda pair: -pair[1].upper):
+            if q.can.forced or (q.can.continuation and standing.ask is None):
+                return [], [word]
+            if standing.ask is not None:
+                return [standing.ask], []
+    return [], []
+
+
+def _by_label(q: _Question, standings: Mapping[Word, Standing]) -> tuple[dict[str, float], dict[str, float]]:
+    """(upper, lower) bounds of each label's score; a label without a settled word has no lower one."""
+    uppers: dict[str, list[float]] = {}
+    lowers: dict[str, list[float]] = {}
+    for word, standing in standings.items():
+        value = _normalized(q, word, standing)
+        uppers.setdefault(word.label, []).append(value)
+        if standing.exact:
+            lowers.setdefault(word.label, []).append(value)
+    off = q.prior
+    return (
+        {y: _log_sum(v) - off.get(y, 0.0) for y, v in uppers.items()},
+        {y: _log_sum(v) - off.get(y, 0.0) for y, v in lowers.items()},
+    )
+
+
+def _normalized(q: _Question, word: Word, standing: Standing) -> float:
+    """A word's score: the sum of its tokens' log p, or their mean."""
+    if q.need.normalization != "mean":
+        return standing.upper
+    # Of an unspelt rest it is only known that each of its tokens takes a character.
+    length = len(word.path) if word.path is not None else standing.depth if standing.exact else len(word.text)
+    return standing.upper / max(1, length)
+
+
+def _scores(q: _Question, trie: Trie, method: str, said: str) -> LabelScores:
+    standings = trie.standings()
+    uppers, lowers = _by_label(q, standings)
+    loose = tuple(dict.fromkeys(w.label for w, s in standings.items() if not s.exact))
+    leader = max(lowers, key=lowers.__getitem__, default=None)
+    best = -math.inf if leader is None else lowers[leader]
+    # No bound reaches the best label: the argmax is exact.
+    settled = not loose or (q.need.want == "argmax" and all(uppers[y] <= best for y in uppers if y != leader))
+    # A label that begins with the best one's word may be bounded by just its figure: it is below all the same.
+    below = math.nextafter(best, -math.inf)
+    logprobs = {y: min(uppers[y], below) if settled and y != leader and y in loose else uppers[y] for y in q.need.words}
+    mass = math.exp(_log_sum([logprobs[y] for y in loose]) - _log_sum(list(logprobs.values()))) if loose else 0.0
+    whole = q.need.want == "distribution" or mass <= NEGLIGIBLE
+    return LabelScores(logprobs, method, () if settled else loose, whole, said)
 
 
 def _log_sum(values: Sequence[float]) -> float:
@@ -141,48 +334,78 @@ def _log_sum(values: Sequence[float]) -> float:
     return peak if peak == -math.inf else peak + math.log(sum(math.exp(v - peak) for v in values))
 
 
-def _by_label(words: Sequence[_Word], logprob: Mapping[str, float]) -> dict[str, float]:
-    per: dict[str, list[float]] = {}
-    for w in words:
-        per.setdefault(w.label, []).append(logprob[w.text])
-    return {label: _log_sum(values) for label, values in per.items()}
+# -- 4: given continuations
 
 
-def _sequence(words: Sequence[_Word], known: Mapping[str, Spelt], bounds: Mapping[str, float]) -> dict[str, float]:
-    """log p of the whole token sequence: the sum over its tokens."""
-    total = {text: sum(p for _, p in tokens) for text, tokens in known.items()} | dict(bounds)
-    return _by_label(words, total)
+def _continued(q: _Question) -> Steps[LabelScores]:
+    """Every word's tokens, each in one request."""
+    trie = Trie(q.words, q.need.scores)
+    yield from _continue(q, trie, list(trie.words))
+    return _scores(q, trie, "continuation", "")
 
 
-def _trie(words: Sequence[_Word], known: Mapping[str, Spelt], bounds: Mapping[str, float]) -> dict[str, float]:
-    """log p under decoding that may only spell the words: at each node p is renormalised over the node's children.
-
-    Where a word ends at a node from which others go on, its end has what the children leave of the node's mass.
-    """
-    paths = {w.text: known.get(w.text) or ((w.text, bounds[w.text]),) for w in words}
-    children: dict[tuple[str, ...], dict[str, float]] = {}
-    for path in paths.values():
-        for i, (token, logprob) in enumerate(path):
-            children.setdefault(tuple(t for t, _ in path[:i]), {})[token] = logprob
-    ends = {tuple(t for t, _ in path) for path in paths.values()}
-    total: dict[str, float] = {}
-    for text, path in paths.items():
-        spelt: tuple[str, ...] = ()
-        score = 0.0
-        for token, step in path:
-            score += step - _log_sum(_options(children[spelt], spelt in ends))
-            spelt = (*spelt, token)
-        if spelt in children:
-            options = _options(children[spelt], True)
-            score += options[-1] - _log_sum(options)
-        total[text] = score
-    return _by_label(words, total)
+def _continue(q: _Question, trie: Trie, words: Sequence[Word]) -> Steps[None]:
+    answers = yield [q.ask(Continuation(word.text)) for word in words]
+    for word, answer in zip(words, answers, strict=True):
+        figures = [p for _, p in answer.tokens]
+        if not figures or any(not math.isfinite(p) or p > 1e-3 for p in figures):
+            raise NoLogprobsError(f"the model left out log-probabilities of {word.text!r}")
+        if len(figures) > 1 and not any(figures):
+            raise NoLogprobsError("the model fills log-probabilities with zeros")
+        if word.path is not None and len(word.path) != len(figures):
+            raise NoLogprobsError(f"the model spells {word.text!r} otherwise than its tokenizer")
+        trie.follow(word, answer.tokens)
 
 
-def _options(children: Mapping[str, float], may_end: bool) -> list[float]:
-    """log p of each child, and last of ending here where a word does."""
-    options = list(children.values())
-    if may_end:
-        left = 1.0 - sum(math.exp(p) for p in options)
-        options.append(math.log(left) if left > 0 else -math.inf)
-    return options
+# -- 5 and 6: text
+
+
+def _constrained(q: _Question) -> Steps[LabelScores]:
+    """The label that greedy generation says where it may say nothing but the words: no probability comes with it."""
+    (answer,) = yield [q.ask(_shaped(q, replace(q.sampling, temperature=0.0)))]
+    label = _said(q, answer)
+    logprobs = {y: 0.0 if y == label else -math.inf for y in q.need.words}
+    labels = tuple(q.need.words)
+    return LabelScores(logprobs, "constrained", labels, False, answer.text)
+
+
+def _voted(q: _Question) -> Steps[LabelScores]:
+    """p(y) = (votes of y + 1/K) / (n + 1): n samples under a symmetric Dirichlet prior of total weight 1."""
+    sampling = replace(q.sampling, temperature=q.sampling.temperature or 1.0)
+    answers = yield [q.ask(_shaped(q, sampling), sample=i) for i in range(q.need.samples)]
+    votes = Counter(label for label in (_said(q, a) for a in answers) if label is not None)
+    labels = tuple(q.need.words)
+    total = votes.total() + 1
+    logprobs = {y: math.log((votes[y] + 1 / len(labels)) / total) if votes else -math.inf for y in labels}
+    return LabelScores(logprobs, "votes", labels, True, answers[0].text)
+
+
+def _shaped(q: _Question, sampling: Sampling) -> Generate:
+    """Generation that can say only the words, where the endpoint can be told so."""
+    words = tuple(w for ws in q.need.words.values() for w in ws)
+    if q.can.choice:
+        return Generate(sampling, choices=words)
+    if q.can.schema:
+        label = {"type": "string", "enum": list(words)}
+        schema = {"type": "object", "properties": {"label": label}, "required": ["label"]}
+        return Generate(sampling, schema={**schema, "additionalProperties": False})
+    return Generate(sampling)
+
+
+def _said(q: _Question, answer: Response) -> str | None:
+    """The label that a text says, also inside the JSON it was asked for."""
+    text = answer.text
+    if q.can.schema and not q.can.choice:
+        with suppress(ValueError, KeyError, TypeError):
+            text = str(orjson.loads(text)["label"])
+    exact = {w: label for label, ws in q.need.words.items() for w in ws}.get(text.strip())
+    return exact or (q.need.read(text) if q.need.read else None)
+
+
+_NAMES: Mapping[Rung, str] = {
+    _search: "named",
+    _search_top: "top_k",
+    _continued: "continuation",
+    _constrained: "constrained",
+    _voted: "votes",
+}

@@ -38,6 +38,7 @@ class Replay(Provider):
 class ReplayEndpoint:
     """See `Replay`."""
 
+    uncertain: frozenset[str] = frozenset()
     capabilities = Capabilities(text=True, chat=False)
 
     def __init__(self, path: Path, identity: str | None) -> None:

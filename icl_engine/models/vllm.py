@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 import orjson
 from pydantic import Field, field_validator
 
-from icl_engine.errors import EndpointError, RequestError, bounded
+from icl_engine.errors import EndpointError, RequestError
 from icl_engine.models.base import Provider
-from icl_engine.types import Capabilities, Continuation, Generate, NextToken, Request, Response, Usage
+from icl_engine.models.coalesce import MOST, Together, is_drawn, samples_of, shares
+from icl_engine.models.dialect import body_of
+from icl_engine.models.figures import echoed_ids, echoed_text
+from icl_engine.models.server import Server, fault_of, header_safe
+from icl_engine.models.tokenizer import Ids, RemoteTokenizer
+from icl_engine.models.wire import Body, choices, has_images, response, usage
+from icl_engine.types import Capabilities, Continuation, NextToken, Request, Response, Spelling
 
 if TYPE_CHECKING:
     import httpx
@@ -27,22 +35,23 @@ class Vllm(Provider):
         name: the model's name on the server.
         api_key: ``${VAR}``; sent as a bearer token, never written anywhere.
         timeout: seconds to wait for one answer.
+        batch: how many prompts of which only next tokens are read may travel in one HTTP request. More than 1 saves
+            this machine's time where the server answers hundreds of prompts a second; usage is then known for the
+            whole request, and divided evenly.
     """
 
     use: Literal["vllm"] = "vllm"
     base_url: str
     name: str
     api_key: str | None = Field(default=None, repr=False)
-    timeout: float = 120.0
+    timeout: float = Field(default=120.0, gt=0.0)
+    batch: int = Field(default=1, ge=1, le=64)
 
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("is not a URL like http://127.0.0.1:8000/v1")
-        if parts.username or parts.password:
-            raise ValueError("has a password in it; use api_key: ${VAR}")
+        if fault := fault_of(url):
+            raise ValueError(fault)
         return url.rstrip("/")
 
     @property
@@ -56,17 +65,26 @@ class Vllm(Provider):
 
 
 class VllmEndpoint:
-    """See `Vllm`."""
+    """See `Vllm`. Every server of this kind gives something else, so nearly all is found by probing."""
 
-    capabilities = Capabilities(text=True, chat=True, top_logprobs=TOP)
+    uncertain: frozenset[str] = frozenset(
+        {"top_logprobs", "spelling", "named", "continuation", "prefill"}
+        | {"schema", "grammar", "choice", "samples", "seed", "images"}
+    )
 
     def __init__(self, spec: Vllm) -> None:
         self._spec = spec
         self.identity = f"{spec.identity or spec.base_url}|{spec.name}"
+        self.capabilities = Capabilities(text=True, chat=True, top_logprobs=TOP)
+        self._server = Server(spec.base_url, spec.name, spec.api_key)
+        self._tokenizer = RemoteTokenizer(self._below_root, spec.name)
+        self._together = Together(self._answers, self._kind, lambda r: MOST if is_drawn(r) else spec.batch)
+        self._by_text = False
         self._client: httpx.AsyncClient | None = None
 
     def _connection(self) -> httpx.AsyncClient:
         if self._client is None:
+            header_safe(self._spec.api_key or "")
             import httpx
 
             headers = {"Authorization": f"Bearer {self._spec.api_key}"} if self._spec.api_key else {}
@@ -76,133 +94,117 @@ class VllmEndpoint:
         return self._client
 
     async def check(self) -> None:
-        """Ask for the list of models: is there a server, does it speak JSON, does it take the key?"""
+        """Ask for the list of models: is there a server, does it speak JSON, take the key, and of what kind is it?"""
         import httpx
 
-        url = f"{self._spec.base_url}/models"
         try:
-            answer = await self._connection().get(url)
+            answer = await self._connection().get(f"{self._spec.base_url}/models")
         except httpx.HTTPError as error:
-            raise EndpointError(
-                f"nothing answers at {self._spec.base_url} ({type(error).__name__}); "
-                "is the server running, is model.base_url right?"
-            ) from error
-        if answer.status_code in (401, 403):
-            raise EndpointError(f"{self._spec.base_url} refuses the key (model.api_key): {self._words(answer)}")
-        try:
-            orjson.loads(answer.content)
-        except ValueError as error:
-            kind = answer.headers.get("content-type", "text").split(";")[0]
-            raise EndpointError(
-                f"{url} answers {kind}, not JSON; is model.base_url that of an OpenAI-compatible server (…/v1)?"
-            ) from error
+            raise self._server.unreachable(type(error).__name__) from error
+        self._server.describe(answer.status_code, answer.content, answer.headers.get("content-type", ""))
+        self._tokenizer.llama = self._server.owner == "llamacpp"
+        self.capabilities = replace(self.capabilities, context=self._server.context)
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._together.close()
         if self._client is not None:
             await self._client.aclose()
             self._client = None
 
     async def send(self, request: Request) -> Response:
-        """POST one request and read its answer."""
+        """Answer one request: in one HTTP request of its own or with others, or from the tokenizer."""
+        prompt, readout = request.prompt, request.readout
+        if self._spec.api == "completions" and has_images(prompt):
+            raise EndpointError("images travel in turns only (model.api); use api: chat")
+        if isinstance(readout, Spelling):
+            return Response("", spelt=await self._tokenizer.spell(prompt, readout.texts))
+        if isinstance(readout, Continuation):
+            return await self._scored(request, readout.text)
+        if isinstance(readout, NextToken) and isinstance(readout.spelt, tuple) and readout.spelt:
+            ids = await self._tokenizer.ids(prompt)
+            return (await self._answers([request], ids))[0]
+        return await self._together.send(request)
+
+    def body(self, request: Request, ids: Ids = ()) -> tuple[str, Body]:
+        """The route and the wire body of a request.
+
+        Args:
+            request: the request.
+            ids: the prompt's, where it travels as ids.
+        """
+        return body_of(self._spec.name, request, self._server.owner, ids)
+
+    def _kind(self, request: Request) -> Hashable | None:
+        """What requests must have in common to travel together: samples of one prompt, or prompts of one readout."""
+        if is_drawn(request):
+            return samples_of(request) if self.capabilities.samples else None
+        # llama.cpp counts the tokens of but one of the prompts.
+        several = self._spec.batch > 1 and self._server.owner != "llamacpp"
+        if several and isinstance(request.prompt, str) and isinstance(request.readout, NextToken):
+            return replace(request, prompt="")
+        return None
+
+    async def _answers(self, requests: Sequence[Request], ids: Ids = ()) -> Sequence[Response]:
+        """The answers to samples of one prompt, or to several prompts of one readout, in one HTTP request."""
+        route, body = self.body(requests[0], ids)
+        drawn = is_drawn(requests[0])
+        if len(requests) > 1:
+            body |= {"n": len(requests)} if drawn else {"prompt": [self.body(r)[1]["prompt"] for r in requests]}
+        answer, content = await self._post(f"{self._spec.base_url}/{route}", body, route)
+        try:
+            found = choices(answer)[: len(requests)]
+            costs = shares(usage(answer), len(found), one_prompt=drawn)
+            return [response(c, r, used) for c, r, used in zip(found, requests, costs, strict=False)]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise self._server.unreadable(content) from error
+
+    async def _scored(self, request: Request, text: str) -> Response:
+        """The log-probabilities of a text after the prompt, by echo: as ids, where the server shows its tokenizer."""
+        prompt = request.prompt
+        ids: Ids = ()
+        spelt: Ids = ()
+        if not self._by_text:
+            try:
+                # Tokens do not reach across white space: the last word decides how what follows is cut.
+                end = re.findall(r"\S*\s*\Z", prompt)[0][-32:] if isinstance(prompt, str) else ()
+                ids, (spelt,) = await self._tokenizer.ids(prompt), await self._tokenizer.spell(end, [text])
+            except RequestError as error:
+                if error.retryable or not isinstance(prompt, str):
+                    raise
+                self._by_text = True
+        whole: Any = [*ids, *spelt] if spelt else f"{prompt}{text}"
+        body = {"model": self._spec.name, "prompt": whole, "max_tokens": 1, "temperature": 0, "logprobs": 1}
+        answer, content = await self._post(f"{self._spec.base_url}/completions", {**body, "echo": True}, "completions")
+        try:
+            logprobs = choices(answer)[0].get("logprobs")
+            tokens = echoed_ids(logprobs, len(ids), spelt) if spelt else echoed_text(logprobs, str(prompt), text)
+            return Response(text, tokens, usage=usage(answer))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise self._server.unreadable(content) from error
+
+    async def _below_root(self, route: str, body: Body) -> Any:
+        return (await self._post(f"{self._spec.base_url.removesuffix('/v1')}/{route}", body, route))[0]
+
+    async def _post(self, url: str, body: Body, route: str) -> tuple[Any, bytes]:
+        """POST a body; the answer's JSON and bytes."""
         import httpx
 
-        path = "completions" if isinstance(request.prompt, str) else "chat/completions"
+        headers = {"Content-Type": "application/json"}
         try:
-            answer = await self._connection().post(
-                f"{self._spec.base_url}/{path}",
-                content=orjson.dumps(self.body(request)),
-                headers={"Content-Type": "application/json"},
-            )
+            answer = await self._connection().post(url, content=orjson.dumps(body), headers=headers)
+        except orjson.JSONEncodeError as error:
+            raise RequestError(f"the prompt cannot be sent: {error}") from error
         except httpx.HTTPError as error:
-            raise RequestError(f"{type(error).__name__}: {bounded(str(error))}", retryable=True) from error
-        self._refuse(answer)
+            words = self._server.redacted(str(error))
+            raise RequestError(f"{type(error).__name__}: {words}", retryable=True) from error
+        if answer.status_code != 200:
+            raise self._server.refusal(answer.status_code, answer.content, answer.headers, route)
         try:
-            return self._read(orjson.loads(answer.content), request)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise RequestError(f"an unreadable answer: {self._redacted(answer.text)!r}", retryable=True) from error
-
-    def body(self, request: Request) -> dict[str, Any]:
-        """The wire body of a request."""
-        chat = not isinstance(request.prompt, str)
-        body: dict[str, Any] = {"model": self._spec.name}
-        if isinstance(request.prompt, str):
-            body["prompt"] = request.prompt
-        else:
-            body["messages"] = [{"role": m.role, "content": m.content} for m in request.prompt]
-        match request.readout:
-            case NextToken(top):
-                body |= {"max_tokens": 1, "temperature": 0}
-                body |= {"logprobs": True, "top_logprobs": top} if chat else {"logprobs": top}
-            case Generate(sampling, grammar, schema):
-                body |= {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature}
-                if sampling.stop:
-                    body["stop"] = list(sampling.stop)
-                if sampling.seed is not None:
-                    body["seed"] = sampling.seed + request.sample
-                if grammar is not None:
-                    body["structured_outputs"] = {"grammar": grammar}
-                elif schema is not None:
-                    body["structured_outputs"] = {"json": dict(schema)}
-            case Continuation():
-                raise EndpointError("scores of a given continuation are not read from OpenAI-compatible servers yet")
-        return body
-
-    def _words(self, answer: httpx.Response) -> str:
-        """The provider's own words, bounded, the key taken out."""
-        try:
-            said = orjson.loads(answer.content)
-            error = said.get("error", said)
-            text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
-        except (ValueError, AttributeError):
-            text = answer.text
-        return self._redacted(text)
-
-    def _redacted(self, text: str) -> str:
-        return bounded(text.replace(self._spec.api_key, "***") if self._spec.api_key else text)
-
-    def _refuse(self, answer: httpx.Response) -> None:
-        status = answer.status_code
-        if status == 200:
-            return
-        words = f"HTTP {status}: {self._words(answer)}"
-        if status in (401, 403, 404):
-            raise EndpointError(f"{self._spec.base_url}: {words}")
-        retry_after = answer.headers.get("retry-after", "")
-        raise RequestError(
-            words,
-            retryable=status in (408, 409, 425, 429) or status >= 500,
-            retry_after=float(retry_after) if retry_after.replace(".", "", 1).isdigit() else None,
-        )
-
-    def _read(self, answer: dict[str, Any], request: Request) -> Response:
-        choice = answer["choices"][0]
-        chat = not isinstance(request.prompt, str)
-        text = (choice["message"]["content"] if chat else choice["text"]) or ""
-        tokens: tuple[tuple[str, float], ...] = ()
-        if isinstance(request.readout, NextToken):
-            tokens = _top(choice.get("logprobs"), chat)
-        used = answer.get("usage") or {}
-        return Response(
-            text,
-            tokens,
-            choice.get("finish_reason"),
-            Usage(
-                used.get("prompt_tokens") or 0,
-                (used.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-                used.get("completion_tokens") or 0,
-            ),
-        )
-
-
-def _top(logprobs: dict[str, Any] | None, chat: bool) -> tuple[tuple[str, float], ...]:
-    """(token, log p) of the likeliest first tokens; empty where the server left them out."""
-    if not logprobs:
-        return ()
-    if chat or "content" in logprobs:
-        rows = (logprobs.get("content") or [{}])[0].get("top_logprobs") or []
-        pairs = [(row["token"], float(row["logprob"])) for row in rows]
-    else:
-        first = (logprobs.get("top_logprobs") or [{}])[0] or {}
-        pairs = [(token, float(p)) for token, p in first.items()]
-    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
+            found = orjson.loads(answer.content)
+        except ValueError as error:
+            raise self._server.unreadable(answer.content, route) from error
+        if (fault := self._server.fault(found)) is not None:
+            raise fault
+        self._server.answered()
+        return found, answer.content

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from icl_engine.config.load import build, load_task
-from icl_engine.engine.run import survey
+from icl_engine.engine.survey import survey
 from icl_engine.errors import TaskError
 
 MOST_TRIED = 20_000

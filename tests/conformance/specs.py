@@ -42,8 +42,16 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
         "random": (Case({"k": 4}), Case({"k": 4, "balanced": True, "seed": 7})),
     },
     "model": {
+        "anthropic": (
+            Case({"name": "some-model"}),
+            Case({"name": "m", "base_url": "http://h/v1", "prompt_cache": False}),
+        ),
         "embedded": (Case({}), Case({"name": "smollm2-135m", "context": 512, "threads": 1, "stop": "\n"})),
         "fake": (Case({}, offline=True), Case({"answers": ["Yes", "No", "Maybe"], "api": "chat"}, offline=True)),
+        "openai": (
+            Case({"name": "some-model"}),
+            Case({"name": "m", "base_url": "http://h/v1", "organization": "o", "reasoning_effort": "low"}),
+        ),
         "replay": (Case({"path": RECORD}, offline=True), Case({"path": RECORD, "identity": "table 1"}, offline=True)),
         "vllm": (Case({"base_url": "http://127.0.0.1:9/v1", "name": "some-model", "temperature": 0.5, "seed": 1}),),
     },

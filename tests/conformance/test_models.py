@@ -69,7 +69,7 @@ def test_the_default_is_greedy_and_without_stop(name: str, case: Case) -> None:
     given = {k: v for k, v in case.keys.items() if k not in ("temperature", "stop", "seed", "api")}
     model = made("model", name, Case(given))
     assert model.sampling() == Sampling(256, 0.0, (), None)
-    assert model.api == "completions"
+    assert model.api == ("chat" if name in ("openai", "anthropic") else "completions")
 
 
 @EVERY
@@ -130,10 +130,13 @@ def test_next_tokens_are_the_likeliest_first_where_an_endpoint_can(name: str, ca
             answer(endpoint, request)
         return
     found = answer(endpoint, request)
-    assert 0 < len(found.tokens) <= top
-    assert found.text == found.tokens[0][0]
-    assert all(a[1] >= b[1] for a, b in pairwise(found.tokens))
-    assert all(isfinite(p) and p <= 0 for _, p in found.tokens)
+    (place,) = found.places
+    assert 0 < len(place.seen) <= top
+    assert found.text == place.said == next(iter(place.seen))
+    figures = list(place.seen.values())
+    assert all(a >= b for a, b in pairwise(figures))
+    assert all(isfinite(p) and p <= 0 for p in figures)
+    assert place.floor <= figures[-1]
 
 
 @OFFLINE
@@ -145,7 +148,7 @@ def test_a_continuation_is_spelt_by_its_tokens_where_an_endpoint_can(name: str, 
             answer(endpoint, request)
         return
     found = answer(endpoint, request)
-    assert found.text == "".join(token for token, _ in found.tokens) == " of some words"
+    assert found.text == "".join(str(token) for token, _ in found.tokens) == " of some words"
     assert all(isfinite(p) and p <= 0 for _, p in found.tokens)
 
 
@@ -154,8 +157,9 @@ def test_a_likely_next_token_scores_the_same_as_a_continuation(name: str, case: 
     endpoint = made("model", name, case).connect()
     if not (endpoint.capabilities.continuation and endpoint.capabilities.top_logprobs):
         return
-    for token, p in answer(endpoint, Request(PROMPT, NextToken(5))).tokens:
-        found = answer(endpoint, Request(PROMPT, Continuation(token)))
+    (place,) = answer(endpoint, Request(PROMPT, NextToken(5))).places
+    for token, p in place.seen.items():
+        found = answer(endpoint, Request(PROMPT, Continuation(str(token))))
         assert sum(q for _, q in found.tokens) == pytest.approx(p)
 
 

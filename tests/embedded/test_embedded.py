@@ -33,6 +33,7 @@ from icl_engine.types import (
     Request,
     Response,
     Sampling,
+    Spelling,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,26 +86,30 @@ def _scored(ask: Ask, prompt: Prompt, need: Need, can: Capabilities = EmbeddedEn
 
 
 def test_the_next_token_is_scored_over_a_wide_top(gemma: Ask) -> None:
-    response = gemma(Request(REVIEW, NextToken(50)))
-    top = dict(response.tokens)
-    assert len(response.tokens) == 50
+    top = gemma(Request(REVIEW, NextToken(50))).places[0].seen
+    assert len(top) == 50
     assert {" positive", " negative"} <= top.keys()
     assert 0.5 < sum(map(math.exp, top.values())) <= 1.0 + 1e-6
 
 
 def test_a_given_continuation_scores_as_step_by_step(gemma: Ask) -> None:
     given = gemma(Request(REVIEW, Continuation(" very positive"))).tokens
-    assert [token for token, _ in given] == [" very", " positive"]
-    first = dict(gemma(Request(REVIEW, NextToken(1000))).tokens)[" very"]
-    second = dict(gemma(Request(REVIEW + " very", NextToken(1000))).tokens)[" positive"]
+    (spelt,) = gemma(Request("Sentiment:", Spelling((" very positive",)), role="spelling")).spelt
+    assert tuple(token for token, _ in given) == spelt
+    first = gemma(Request(REVIEW, NextToken(1000))).places[0].seen[" very"]
+    second = gemma(Request(REVIEW + " very", NextToken(1000))).places[0].seen[" positive"]
+    assert gemma(Request(REVIEW, NextToken(1000, (), spelt[:1]))).places[0].seen[spelt[1]] == pytest.approx(
+        second, abs=CLOSE
+    )
     assert given[0][1] == pytest.approx(first, abs=CLOSE)
     assert given[1][1] == pytest.approx(second, abs=CLOSE)
 
 
 def test_labels_of_one_and_of_several_tokens_are_scored_together(gemma: Ask) -> None:
-    need = Need("scores", words={"good": ("positive",), "mixed": ("neither good nor bad",)})
+    words = {"good": ("positive",), "mixed": ("neither good nor bad",)}
+    need = Need("scores", words=words, want="distribution")
     scores = _scored(gemma, Prompt(REVIEW, None, " "), need)
-    assert scores.method == "top_k+continuation"
+    assert scores.method == "trie+continuation"
     assert scores.bounded == ()
     assert scores.logprobs["mixed"] < scores.logprobs["good"] < 0
 
@@ -168,7 +173,23 @@ def test_a_prompt_whose_beginning_is_sent_as_tokens_is_the_same_prompt(gemma: As
         gemma(Request(prompt, NextToken(5)))
     parts = gemma(Request(prompts[0], NextToken(50)))
     assert parts.usage.prompt_tokens == whole.usage.prompt_tokens
-    assert dict(parts.tokens)[" negative"] == pytest.approx(dict(whole.tokens)[" negative"], abs=CLOSE)
+    assert parts.places[0].seen[" negative"] == pytest.approx(whole.places[0].seen[" negative"], abs=CLOSE)
+
+
+def test_several_places_are_read_along_a_greedy_path(gemma: Ask) -> None:
+    read = gemma(Request(REVIEW, NextToken(20, (), "", 3)))
+    assert len(read.places) == 3
+    assert read.text == "".join(str(place.said) for place in read.places)
+    said = str(read.places[0].said)
+    second = gemma(Request(REVIEW, NextToken(20, (), said))).places[0].seen
+    shared = [t for t in read.places[1].seen if t in second][:5]
+    assert len(shared) == 5
+    assert [read.places[1].seen[t] for t in shared] == pytest.approx([second[t] for t in shared], abs=CLOSE)
+
+
+def test_choices_constrain_generation(gemma: Ask) -> None:
+    said = gemma(Request("Is water wet? Answer:", Generate(Sampling(8), choices=("zq", "xv")))).text
+    assert said.strip() in ("zq", "xv")
 
 
 def test_an_overlong_prompt_is_this_requests_failure(gemma: Ask) -> None:

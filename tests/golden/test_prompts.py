@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.images import PNG
 
 from icl_engine.config.load import build, load_task
-from icl_engine.types import Example, Prompt
+from icl_engine.types import Example, Message, Prompt
 
 PROMPTS = Path(__file__).with_name("prompts")
 
@@ -60,6 +60,21 @@ FEW_SHOT: dict[str, Any] = {
     "output": [SENTIMENT],
 }
 CHAT = {"use": "fake", "api": "chat"}
+PICTURES: dict[str, Any] = {
+    "data": {"target": "label"},
+    "input": {
+        "template": {"inline": "Look:\n{{ image }}\n{{ question }}\nAnswer: {{ answer }}"},
+        "instruction": "Answer by what is seen.",
+        "demonstrations": {
+            "use": "fixed",
+            "items": [
+                {"image": "https://host/a.png", "question": "How many dogs?", "label": 2},
+                {"image": PNG, "question": "What colour?", "label": "red"},
+            ],
+        },
+    },
+    "model": CHAT,
+}
 
 TASKS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "zero_shot": (
@@ -127,21 +142,34 @@ TASKS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         {**FEW_SHOT, "model": CHAT, "input": {**FEW_SHOT["input"], "chat": "single"}},
         {"text": "Slow, and then it stops."},
     ),
+    "images_turns": (PICTURES, {"image": "https://host/c.png", "question": "How many cats?"}),
+    "images_single": (
+        {**PICTURES, "input": {**PICTURES["input"], "chat": "single"}},
+        {"image": "https://host/c.png", "question": "How many cats?"},
+    ),
 }
 
 
 def shown(prompt: Prompt) -> str:
     """The text with the answer's place marked, or the turns as JSON."""
     if prompt.messages is not None:
-        return json.dumps([asdict(m) for m in prompt.messages], ensure_ascii=False, indent=2) + "\n"
+        turns = [{"role": m.role, "content": said(m)} for m in prompt.messages]
+        return json.dumps(turns, ensure_ascii=False, indent=2) + "\n"
     return f"{prompt.text}⟦{prompt.lead}…⟧{prompt.after}\n"
+
+
+def said(message: Message) -> Any:
+    """A turn's text, or its texts and images in order."""
+    if isinstance(message.content, str):
+        return message.content
+    return [part if isinstance(part, str) else {"image": part.name} for part in message.content]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_prompt_is_the_golden_one(name: str) -> None:
     task, inputs = TASKS[name]
     pipeline = build(load_task({"model": {"use": "fake"}, **task}))
-    found = shown(pipeline.check(Example("query", inputs)))
+    found = shown(pipeline.check(Example("query", pipeline.prepare(inputs))))
     golden = PROMPTS / f"{name}.txt"
     if os.environ.get("ICL_UPDATE_GOLDEN") == "1":
         golden.write_text(found, encoding="utf-8", newline="\n")

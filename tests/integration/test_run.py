@@ -114,6 +114,7 @@ def test_the_four_files_and_their_keys(server: StandIn, write_task: WriteTask) -
         "unparsed",
         "metrics",
         "usage",
+        "plan",
         "scoring",
         "taxonomy",
         "seconds",

@@ -32,6 +32,7 @@ def test_the_wheel_is_typed_and_carries_what_ships(installed: Path) -> None:
         shipped = installed / "icl_engine" / "_shipped" / kind
         assert in_tree
         assert sorted(p.relative_to(shipped) for p in shipped.glob(pattern)) == in_tree
+    assert (installed / "icl_engine" / "engine" / "prices.json").is_file()
     assert not (installed / "tests").exists()
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
 import socket
 import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+
+from support.tongue import BOS, Tongue, scores, turns_text
+
+__all__ = ["HTML", "Body", "Reply", "StandIn", "html", "prompt_of", "scores"]
+
+from icl_engine.models.probing import CHAT, TEXT
 
 HTML = b"<html><body>It works!</body></html>"
 Body = dict[str, Any]
@@ -50,20 +54,18 @@ def html(status: int = 200) -> Reply:
     return Reply(status, HTML, content_type="text/html")
 
 
-def scores(prompt: str, words: tuple[str, ...]) -> dict[str, float]:
-    """Log p of each word, the likeliest first: a function of the prompt's bytes; 0.02 is left to other tokens."""
-    digest = hashlib.sha256(prompt.encode()).digest()
-    weights = {word: 1 + digest[i % 32] for i, word in enumerate(words)}
-    total = sum(weights.values())
-    found = {word: math.log(0.98 * w / total) for word, w in weights.items()}
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
-
-
 def prompt_of(body: Body) -> str:
     """The text prompt, or the turns as one text."""
-    if "prompt" in body:
-        return str(body["prompt"])
-    return "\n".join(f"{m['role']}: {m['content']}" for m in body["messages"])
+    return str(body["prompt"]) if "prompt" in body else turns_text(body["messages"])
+
+
+def instance(schema: Body) -> Any:
+    """A value that keeps a simple JSON Schema."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("type") == "object":
+        return {name: instance(field) for name, field in schema["properties"].items()}
+    return "zq"
 
 
 @dataclass
@@ -77,11 +79,25 @@ class StandIn:
         latency: seconds before a prompt is answered.
         logprobs: false leaves log-probabilities out.
         html: HTML on every route, as a wrong port would give.
+        models: what ``GET /models`` lists; None for no such route.
+        routes: the POST routes it has, beside those of a tokenizer.
+        tokenizer: whether it shows its tokenizer, and token ids where they are asked for.
+        pieces: words, with their space -> the tokens they are cut into.
+        named: whether it knows ``logprob_token_ids``; otherwise it ignores the field.
+        partial: a top-k has only its first figure, as in vLLM beside a request for named tokens.
+        echo: ``ignored``, ``refused``, ``honoured``, or honoured with ``zeros`` or with figures ``missing``.
+        prefill: whether it goes on with an assistant's last turn; otherwise that turn is taken for ended.
+        samples: whether it knows `n`; otherwise it ignores the field.
+        schema: whether it knows ``response_format``; otherwise it ignores the field.
+        structured: the fields for grammars and choices that it knows, others are ignored.
+        unsupported: fields it refuses -> its words.
         hold_after: once so many prompts have been answered, further ones wait for `release` or `drop`.
         received: the body of every POST, in order of arrival.
         answered: those that got their deterministic answer, in order.
         headers: the headers of every request.
         paths: the method and path of every request.
+        tokenized: the body of every question to the tokenizer.
+        probes: the body of every question for what the model can do, which stand nowhere else.
     """
 
     words: tuple[str, ...] = ("positive", "negative")
@@ -90,11 +106,25 @@ class StandIn:
     latency: Callable[[str], float] = lambda _: 0.0
     logprobs: bool = True
     html: bool = False
+    models: list[Body] | None = field(default_factory=lambda: [{"id": "m", "object": "model"}])
+    routes: tuple[str, ...] = ("/v1/completions", "/v1/chat/completions")
+    tokenizer: bool = False
+    pieces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    named: bool = False
+    partial: bool = False
+    echo: str = "ignored"
+    prefill: bool = False
+    samples: bool = False
+    schema: bool = False
+    structured: tuple[str, ...] = ()
+    unsupported: Mapping[str, str] = field(default_factory=dict)
     hold_after: int | None = None
     received: list[Body] = field(default_factory=list)
     answered: list[Body] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    tokenized: list[Body] = field(default_factory=list)
+    probes: list[Body] = field(default_factory=list)
     peak: int = 0
     holding: threading.Event = field(default_factory=threading.Event)
     _now: int = 0
@@ -102,6 +132,7 @@ class StandIn:
     _gate: threading.Event = field(default_factory=threading.Event)
     _dropped: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _tongue: Tongue | None = None
 
     def __enter__(self) -> Self:
         owner: StandIn = self
@@ -132,7 +163,7 @@ class StandIn:
     def forget(self) -> None:
         """An empty audit."""
         with self._lock:
-            for kept in (self.received, self.answered, self.headers, self.paths):
+            for kept in (self.received, self.answered, self.headers, self.paths, self.tokenized, self.probes):
                 kept.clear()
             self.peak = self._begun = 0
             self._dropped = False
@@ -151,6 +182,11 @@ class StandIn:
 
     def reply(self, path: str, body: Body) -> Reply:
         """The reply to a POST, after its latency."""
+        if self._is_probe(body):
+            # Out of the audit: what a model can do is asked before, and beside, the prompts that tests count.
+            with self._lock:
+                self.probes.append(body)
+            return self._refused(body) or Reply(body=json.dumps(self.answer(body)).encode())
         with self._lock:
             self.received.append(body)
             self._now += 1
@@ -168,7 +204,10 @@ class StandIn:
                 self._gate.wait(30)
                 if self._dropped:
                     return Reply(reset=True)
-            answer = Reply(body=json.dumps(self.answer(body, chat=path.startswith("chat"))).encode())
+            refused = self._refused(body)
+            if refused is not None:
+                return refused
+            answer = Reply(body=json.dumps(self.answer(body)).encode())
             with self._lock:
                 self.answered.append(body)
             return answer
@@ -176,23 +215,159 @@ class StandIn:
             with self._lock:
                 self._now -= 1
 
-    def answer(self, body: Body, *, chat: bool) -> Body:
-        prompt = prompt_of(body)
-        top = scores(prompt, self.words if chat else tuple(f" {w}" for w in self.words))
-        said = next(iter(top))
+    @property
+    def tongue(self) -> Tongue:
+        """Its tokenizer and model."""
+        if self._tongue is None or (self._tongue.words, self._tongue.pieces) != (self.words, self.pieces):
+            self._tongue = Tongue(self.words, self.pieces)
+        return self._tongue
+
+    def _is_probe(self, body: Body) -> bool:
+        """Whether a body asks what the model can do, rather than a task's question."""
+        shown = self._shown(body)[0].removeprefix("<s>")
+        return shown.startswith((TEXT, f"user: {CHAT[0].content}"))
+
+    def _refused(self, body: Body) -> Reply | None:
+        """A 400 for a field that is not supported."""
+        refused = next((field for field in self.unsupported if field in body), None)
+        if body.get("echo") and self.echo == "refused":
+            return Reply(400, message="echo is not supported")
+        if refused is None:
+            return None
+        error = {"message": self.unsupported[refused], "param": refused, "code": "unsupported_parameter"}
+        return Reply(400, json.dumps({"error": error}).encode())
+
+    def answer(self, body: Body) -> Body:
+        chosen: list[Body] = []
+        count = said = 0
+        for shown in self._shown(body):
+            count += len(shown.removeprefix("<s>").replace("<turn>", " ").split())
+            for sample in range(int(body.get("n") or 1) if self.samples else 1):
+                chosen.append({"index": len(chosen), **self._choice(shown, body, sample)})
+                said += int(chosen[-1].pop("tokens"))
+        usage = {"prompt_tokens": count, "completion_tokens": said, "total_tokens": count + said}
+        return {"id": "1", "model": body.get("model"), "choices": chosen[::-1], "usage": usage}
+
+    def _shown(self, body: Body) -> list[str]:
+        """What the model sees of each prompt: its text, ``<turn>`` where an answer's turn begins."""
+        if "messages" in body:
+            *before, last = body["messages"]
+            if self.prefill and last["role"] == "assistant":
+                return [f"{turns_text(before)}<turn>{last['content']}"]
+            return [f"{turns_text(body['messages'])}<turn>"]
+        prompts = body["prompt"]
+        if isinstance(prompts, str) or not prompts or isinstance(prompts[0], int):
+            prompts = [prompts]
+        return [p if isinstance(p, str) else "".join(self.tongue.decode(p)) for p in prompts]
+
+    def _choice(self, shown: str, body: Body, sample: int) -> Body:
+        """One answer: as many tokens as are wanted where figures are, else a word."""
+        chat = "messages" in body
         wide = body.get("top_logprobs") if chat else body.get("logprobs")
-        kept = dict(list(top.items())[: int(wide or 0)])
-        shown: Body | None = None
-        if wide and self.logprobs and chat:
-            rows = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in kept.items()]
-            shown = {"content": [{"token": said, "logprob": top[said], "top_logprobs": rows}]}
-        elif wide and self.logprobs:
-            shown = {"tokens": [said], "token_logprobs": [top[said]], "top_logprobs": [kept], "text_offset": [0]}
-        choice = {"index": 0, "logprobs": shown, "finish_reason": "length" if wide else "stop"}
-        choice |= {"message": {"role": "assistant", "content": said}} if chat else {"text": said}
-        words = len(prompt.split())
-        usage = {"prompt_tokens": words, "completion_tokens": 1, "total_tokens": words + 1}
-        return {"id": "1", "model": body.get("model"), "choices": [choice], "usage": usage}
+        figures = bool(body.get("logprobs")) and self.logprobs
+        held = self._held(body)
+        path: list[str] = []
+        rows: list[Body] = []
+        for _ in range(body["max_tokens"] if figures and "max_tokens" in body else 8):
+            top = self.tongue.following(shown + "".join(path))
+            allowed = [t for t in top if self.named and self.tongue.id_of(t) in body.get("allowed_token_ids", ())]
+            said = (allowed or list(top))[sample % len(top) if not path else 0]
+            if said == "\n" and path:
+                break
+            rows.append(self._row(shown + "".join(path), said, top, body, int(wide or 0)))
+            path.append(said)
+        text = "".join(path) if held is None else held
+        if body.get("echo") and self.echo in ("honoured", "zeros", "missing"):
+            rows, text = [*self._echoed(shown, body), *rows], shown.replace("<turn>", "") + text
+        form = _chat_figures if chat else _lists
+        choice: Body = {"logprobs": form(rows) if figures else None, "finish_reason": "length" if wide else "stop"}
+        choice["tokens"] = len(path)
+        return choice | ({"message": {"role": "assistant", "content": text}} if chat else {"text": text})
+
+    def _name(self, token: str, body: Body) -> str:
+        ids = self.tokenizer and body.get("return_tokens_as_token_ids")
+        return f"token_id:{self.tongue.id_of(token)}" if ids else token
+
+    def _row(self, shown: str, said: str, top: Mapping[str, float], body: Body, wide: int) -> Body:
+        """The figures of one place."""
+        if self.named and body.get("logprob_token_ids"):
+            known = {i: token for token, i in self.tongue.ids.items()}
+            tokens = [known.get(i, f"<{i}>") for i in body["logprob_token_ids"]]
+            self.tongue.ids.update({f"<{i}>": i for i in body["logprob_token_ids"] if i not in known})
+            kept = {t: self.tongue.logprob(shown, t) for t in [said, *tokens]}
+        else:
+            kept = dict(list(top.items())[:wide])
+            if self.partial:
+                kept = {said: top[said], "!": -9999.0}
+        named = {self._name(t, body): p for t, p in kept.items()}
+        return {"said": self._name(said, body), "logprob": top.get(said), "top": named}
+
+    def _echoed(self, shown: str, body: Body) -> list[Body]:
+        """The figures of the prompt's own tokens; a text gets what stands before every prompt."""
+        bos = "<s>" if isinstance(body["prompt"], str) and self.tokenizer else ""
+        tokens, rows = self.tongue.cut(bos + shown), []
+        for i, token in enumerate(tokens):
+            p = None if not i else self.tongue.logprob("".join(tokens[:i]), token)
+            figure = {"zeros": 0.0, "missing": None}.get(self.echo, p)
+            rows.append({"said": self._name(token, body), "logprob": figure, "top": None})
+        return rows
+
+    def _held(self, body: Body) -> str | None:
+        """The text that a constraint leaves; None for no constraint."""
+        form = body.get("response_format")
+        if form and self.schema:
+            return json.dumps(instance(form["json_schema"]["schema"]))
+        outputs = body.get("structured_outputs", {})
+        for name, value in (outputs | body).items():
+            if name in self.structured:
+                return {
+                    "choice": lambda v: str(v[0]),
+                    "grammar": lambda v: str(json.loads(v.split(" ", 2)[2].split(" | ")[0])),
+                    "json_schema": lambda v: json.dumps(instance(v)),
+                }[name](value)
+        return None
+
+    def tokenize(self, body: Body) -> Body:
+        """The ids of a text or of turns, in the form of vLLM or of llama.cpp."""
+        with self._lock:
+            self.tokenized.append(body)
+        if "messages" in body:
+            return {"tokens": [BOS, *self.tongue.encode(self._shown(body)[0])]}
+        special = body.get("add_special_tokens", body.get("add_special"))
+        text = body.get("content" if self.owner == "llamacpp" else "prompt", "")
+        return {"tokens": [BOS] * bool(special) + self.tongue.encode(text)}
+
+    @property
+    def owner(self) -> str:
+        """What kind of server it says it is."""
+        return str((self.models or [{}])[0].get("owned_by", ""))
+
+
+def _lists(rows: Sequence[Body]) -> Body:
+    """Figures side by side, as completions have them."""
+    tokens = [row["said"] for row in rows]
+    offsets = [len("".join(tokens[:i])) for i in range(len(tokens))]
+    tops = [row["top"] for row in rows]
+    return {
+        "tokens": tokens,
+        "token_logprobs": [row["logprob"] for row in rows],
+        "top_logprobs": tops,
+        "text_offset": offsets,
+    }
+
+
+def _chat_figures(rows: Sequence[Body]) -> Body:
+    """Figures in a row for each token, as chats have them."""
+    return {
+        "content": [
+            {
+                "token": row["said"],
+                "logprob": row["logprob"],
+                "top_logprobs": [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in row["top"].items()],
+            }
+            for row in rows
+        ]
+    }
 
 
 class _Http(ThreadingHTTPServer):
@@ -213,10 +388,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._note()
-        models = {"object": "list", "data": [{"id": "m", "object": "model"}]}
+        listed = self.stand_in.models
+        models = {"object": "list", "data": listed}
         if self.stand_in.html:
             self._send(html())
-        elif self.path == "/v1/models":
+        elif self.path == "/v1/models" and listed is not None:
             self._send(Reply(body=json.dumps(models).encode()))
         else:
             self._send(Reply(404, message=f"no route {self.path}"))
@@ -224,11 +400,20 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._note()
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
-        if self.path not in ("/v1/completions", "/v1/chat/completions"):
+        if self.stand_in.tokenizer and self.path in ("/tokenize", "/apply-template"):
+            ids = Reply(body=json.dumps(self._tokens(json.loads(raw))).encode())
+            self._send(html() if self.stand_in.html else ids)
+            return
+        if self.path not in self.stand_in.routes:
             self._send(Reply(404, message=f"no route {self.path}"))
             return
         reply = self.stand_in.reply(self.path.removeprefix("/v1/"), json.loads(raw))
         self._send(html() if self.stand_in.html else reply)
+
+    def _tokens(self, body: Body) -> Body:
+        if self.path == "/tokenize":
+            return self.stand_in.tokenize(body)
+        return {"prompt": f"{turns_text(body['messages'])}<turn>"}
 
     def _note(self) -> None:
         self.stand_in.paths.append(f"{self.command} {self.path}")

@@ -1,4 +1,4 @@
-"""Twins: requests with the same content, asked at the same time."""
+"""The driver: twins (the same content asked at the same time), and requests that got no answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from icl_engine.driver.driver import Driver
 from icl_engine.errors import RequestError
-from icl_engine.types import Capabilities, Generate, Request, Response
+from icl_engine.protocols import Steps
+from icl_engine.types import Capabilities, Generate, Request, Response, Spelling
 
 REQUEST = Request("2 + 2 =", Generate())
 
@@ -18,6 +19,7 @@ class Slow:
 
     identity = "slow"
     capabilities = Capabilities()
+    uncertain: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.sent = 0
@@ -90,3 +92,79 @@ def test_twins_share_a_failure() -> None:
         assert endpoint.sent == 1
 
     asyncio.run(scenario())
+
+
+# -- requests that got no answer
+
+
+class Picky:
+    """Answers a prompt with itself, some sooner than others; one that begins with "no" it refuses."""
+
+    identity = "picky"
+    uncertain: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.capabilities = Capabilities()
+        self.sent: list[str] = []
+
+    async def check(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+    async def send(self, request: Request) -> Response:
+        prompt = str(request.prompt)
+        self.sent.append(prompt)
+        if prompt.startswith("no"):
+            await asyncio.sleep(0 if prompt == "no 2" else 0.02)
+            raise RequestError(f"refused {prompt}")
+        await asyncio.sleep(0.01)
+        return Response(prompt)
+
+
+def test_a_generator_is_told_of_the_first_failure_in_order_and_may_know_another_way() -> None:
+    told: list[str] = []
+
+    def steps() -> Steps[str]:
+        try:
+            yield [Request(p, Generate()) for p in ("a", "no 1", "no 2", "b")]
+        except RequestError as error:
+            told.append(str(error))
+        (answer,) = yield [Request("c", Generate())]
+        return answer.text
+
+    endpoint = Picky()
+    result, exchanges = asyncio.run(Driver(endpoint).drive(steps()))
+    assert (result, told) == ("c", ["refused no 1"])
+    assert [e.response.text for e in exchanges] == ["c"]
+    assert sorted(endpoint.sent) == ["a", "b", "c", "no 1", "no 2"]  # none is left in flight
+
+
+def test_a_failure_that_a_generator_does_not_take_is_raised() -> None:
+    def steps() -> Steps[str]:
+        (answer,) = yield [Request("no", Generate())]
+        return answer.text
+
+    with pytest.raises(RequestError, match="refused no"):
+        asyncio.run(Driver(Picky()).drive(steps()))
+
+
+def test_what_is_asked_of_the_tokenizer_is_answered_before_rows_are_ordered_and_costs_nothing() -> None:
+    def steps() -> Steps[str]:
+        yield [Request("end", Spelling((" a",)), role="spelling")]
+        (answer,) = yield [Request("prompt", Generate())]
+        return answer.text
+
+    async def scenario() -> None:
+        driver = Driver(endpoint)
+        for _ in range(3):
+            started = await driver.begin(steps())
+            assert started.first is not None
+            assert started.first[0].prompt == "prompt"
+            assert (await driver.finish(started))[0] == "prompt"
+        assert (driver.counts.paid, driver.counts.cached, driver.counts.probes) == (3, 0, 0)
+
+    endpoint = Picky()
+    asyncio.run(scenario())
+    assert endpoint.sent.count("end") == 1

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.images import PNG
 
+from icl_engine.driver.cache import content_key
+from icl_engine.engine.records import prompt_sha256
 from icl_engine.errors import TemplateError
+from icl_engine.images import ImageFile
 from icl_engine.manipulation.few_shot import FewShot
 from icl_engine.manipulation.retrieve.fixed import Fixed
 from icl_engine.manipulation.retrieve.random import Random
 from icl_engine.manipulation.template import AnswerExpression, Template
-from icl_engine.types import Demonstration, Example, Message, Prompt
+from icl_engine.types import Demonstration, Example, Generate, Image, Message, Prompt, Request
 
 QA = Template("Q: {{ q }}\nA: {{ answer }}")
 QUERY = Example("query", {"q": "three"})
@@ -115,7 +121,7 @@ def test_turns_are_a_system_message_and_a_user_and_assistant_turn_a_demonstratio
         Message("user", "Q: one\nA:"),
         Message("assistant", "1"),
         Message("user", "Q: two\nA:"),
-        Message("assistant", "2"),
+        Message("assistant", "2", shared=True),
         Message("user", "Q: three\nA:"),
     )
 
@@ -123,7 +129,7 @@ def test_turns_are_a_system_message_and_a_user_and_assistant_turn_a_demonstratio
 def test_a_single_turn_holds_demonstrations_and_query() -> None:
     prompt = few_shot(instruction="Count.", turns="single").render(QUERY, (ONE, TWO), chat=True)
     assert prompt.messages == (
-        Message("system", "Count."),
+        Message("system", "Count.", shared=True),
         Message("user", "Q: one\nA: 1\n\nQ: two\nA: 2\n\nQ: three\nA:"),
     )
 
@@ -139,6 +145,165 @@ def test_a_cloze_is_an_error_for_chat(turns: str) -> None:
         few_shot(Template("{{ q }}? {{ answer }}, yes.", "t.j2"), turns=turns).render(QUERY, (), chat=True)
 
 
+# -- what many queries have in common
+
+
+class Nearest(Fixed):
+    per_query = True
+
+
+def marked(manipulator: FewShot, demonstrations: tuple[Demonstration, ...]) -> list[int]:
+    messages = manipulator.render(QUERY, demonstrations, chat=True).messages
+    return [i for i, m in enumerate(messages or ()) if m.shared]
+
+
+@pytest.mark.parametrize(
+    ("options", "demonstrations", "expected"),
+    [
+        ({"instruction": "Count."}, (ONE, TWO), [4]),
+        ({}, (ONE, TWO), [3]),
+        ({"instruction": "Count."}, (), [0]),
+        ({}, (), []),
+        ({"instruction": "Count.", "turns": "single"}, (ONE, TWO), [0]),
+        ({"turns": "single"}, (ONE, TWO), []),
+        ({"instruction": "Count.", "retriever": Random(k=2)}, (ONE, TWO), [4]),
+        ({"instruction": "Count.", "retriever": Nearest(items=())}, (ONE, TWO), [0]),
+        ({"retriever": Nearest(items=())}, (ONE, TWO), []),
+        ({"instruction": "Count.", "retriever": Nearest(items=()), "turns": "single"}, (ONE, TWO), [0]),
+    ],
+)
+def test_the_last_turn_that_many_queries_have_in_common_is_marked(
+    options: dict[str, Any], demonstrations: tuple[Demonstration, ...], expected: list[int]
+) -> None:
+    assert marked(few_shot(**options), demonstrations) == expected
+
+
+@pytest.mark.parametrize("retriever", [Random(k=1), Fixed(items=())])
+def test_demonstrations_of_a_run_are_not_of_a_query(retriever: Random | Fixed) -> None:
+    assert not retriever.per_query
+
+
+def test_the_mark_is_not_part_of_what_is_said() -> None:
+    told = few_shot(instruction="Count.").render(QUERY, (ONE,), chat=True)
+    plain = replace(told, messages=tuple(replace(m, shared=False) for m in told.messages or ()))
+    assert told != plain
+    assert prompt_sha256(told) == prompt_sha256(plain)
+    assert content_key("m", Request(told.shown, Generate())) == content_key("m", Request(plain.shown, Generate()))
+
+
+# -- images
+
+SEEN = Template("{{ image }}\nQ: {{ q }}\nA: {{ answer }}")
+RED, BLUE, GREEN = (Image(name, data=name.encode(), media_type="image/png") for name in ("red", "blue", "green"))
+
+
+def pictured(q: str, image: Any, target: Any = None) -> Demonstration:
+    return Demonstration(Example(f"id {q}", {"q": q, "image": image}, target))
+
+
+LOOK = pictured("three", GREEN).example
+BLIND = pictured("blind", None, 0)
+
+
+def test_an_image_is_a_part_of_its_turn() -> None:
+    prompt = few_shot(SEEN, instruction="Look.").render(LOOK, (pictured("one", RED, 1), BLIND), chat=True)
+    assert prompt.messages == (
+        Message("system", "Look."),
+        Message("user", (RED, "\nQ: one\nA:")),
+        Message("assistant", "1"),
+        Message("user", "None\nQ: blind\nA:"),
+        Message("assistant", "0", shared=True),
+        Message("user", (GREEN, "\nQ: three\nA:")),
+    )
+
+
+def test_a_single_turn_holds_the_images_of_demonstrations_and_query_in_order() -> None:
+    shown = (pictured("one", RED, 1), BLIND, pictured("two", BLUE, 2))
+    prompt = few_shot(SEEN, instruction="Look.", turns="single").render(LOOK, shown, chat=True)
+    assert prompt.messages == (
+        Message("system", "Look.", shared=True),
+        Message(
+            "user",
+            (
+                *(RED, "\nQ: one\nA: 1\n\nNone\nQ: blind\nA: 0\n\n"),
+                *(BLUE, "\nQ: two\nA: 2\n\n"),
+                *(GREEN, "\nQ: three\nA:"),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("{{ image }}{{ answer }}", (GREEN,)),
+        ("{{ image }}\n{{ answer }}", (GREEN,)),
+        ("\n {{ image }} \n{{ image }}\n{{ q }}{{ answer }}", (GREEN, GREEN, "\nthree")),
+        ("{{ q }} {{ image }}: {{ answer }}", ("three ", GREEN, ":")),
+        ("{{ q }}{{ image if false }} {{ answer }}", "three"),
+    ],
+)
+@pytest.mark.parametrize("turns", ["turns", "single"])
+def test_no_part_is_blank_and_text_alone_is_text(source: str, parts: Any, turns: str) -> None:
+    assert few_shot(Template(source), turns=turns).render(LOOK, (), chat=True).messages == (Message("user", parts),)
+
+
+@pytest.mark.parametrize(("x", "shown"), [(LOOK, ()), (BLIND.example, (pictured("one", RED, 1),))])
+@pytest.mark.parametrize("source", ["{{ image }} {{ answer }}", "{{ answer }}: {{ image }}"])
+def test_an_image_needs_a_chat_model(source: str, x: Example, shown: tuple[Demonstration, ...]) -> None:
+    with pytest.raises(TemplateError) as caught:
+        few_shot(Template(source, "t.j2")).render(x, shown, chat=False)
+    assert str(caught.value) == "t.j2: an image is printed: images need a chat model (api: chat)"
+
+
+def test_an_image_after_the_answer_is_a_cloze() -> None:
+    with pytest.raises(TemplateError, match="cloze"):
+        few_shot(Template("{{ q }} {{ answer }} {{ image }}")).render(LOOK, (), chat=True)
+
+
+def test_the_image_of_a_file_is_read_when_its_turn_is_made(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    file = ImageFile("a.png", tmp_path / "a.png")
+    messages = few_shot(SEEN).render(pictured("three", file).example, (pictured("one", file, 1),), chat=True).messages
+    assert messages is not None
+    assert [m.parts[0] for m in messages] == [(read := Image("a.png", data=PNG, media_type="image/png")), "1", read]
+
+
+@pytest.mark.parametrize("turns", ["turns", "single"])
+def test_the_images_of_demonstrations_are_read_once(
+    turns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    reads: list[str] = []
+
+    def load(self: ImageFile) -> Image:
+        reads.append(self.name)
+        return RED
+
+    monkeypatch.setattr(ImageFile, "load", load)
+    shown = tuple(pictured(q, ImageFile(f"{q}.png", tmp_path / "a.png"), 1) for q in ("one", "two"))
+    manipulator = few_shot(SEEN, turns=turns)
+    for _ in range(3):
+        manipulator.render(LOOK, shown, chat=True)
+    assert reads == ["one.png", "two.png"]
+
+
+def test_a_demonstrations_answer_is_no_image() -> None:
+    answer = AnswerExpression("{{ image }} {{ answer_text }}")
+    with pytest.raises(TemplateError) as caught:
+        few_shot(SEEN, answer=answer).render(LOOK, (pictured("one", RED, 1),), chat=True)
+    assert str(caught.value) == "input.answer: an answer is text, and this prints an image or bytes"
+
+
+def test_examples_with_different_images_are_no_duplicates(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    who, file = few_shot(SEEN).identity, ImageFile("other name", tmp_path / "a.png")
+    same = Image("a name", data=PNG, media_type="image/png")
+    assert who(pictured("one", same).example) == who(pictured(" One", file).example)
+    images = [RED, BLUE, None, Image("http://h/a", "http://h/a"), Image("http://h/A", "http://h/A"), [RED, BLUE]]
+    assert len({who(pictured("one", image).example) for image in images}) == len(images)
+
+
 # -- the answer of a demonstration
 
 
@@ -152,7 +317,7 @@ def test_a_rationale_stands_at_the_answer_mark() -> None:
     )
     messages = manipulator.render(QUERY, (d,), chat=True).messages
     assert messages is not None
-    assert messages[1] == Message("assistant", "One is one. So the answer is <1>.")
+    assert messages[1] == Message("assistant", "One is one. So the answer is <1>.", shared=True)
 
 
 def test_a_demonstration_without_its_rationale_is_an_error() -> None:

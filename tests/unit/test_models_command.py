@@ -67,7 +67,7 @@ def test_what_a_provider_needs_and_gives_is_said(icl: Icl) -> None:
     out = icl("models")[1]
     assert "needs base_url, name; api_key where the server asks for one" in out
     assert "label scores: yes, exact for any label" in out
-    assert "label scores: yes, of the top 20 next tokens" in out
+    assert "label scores: it depends on the model; icl models --probe TASK finds out" in out
     assert "label scores: no, answers are read from text" in out
 
 
@@ -82,7 +82,7 @@ def test_as_json_everything_is_there(listed: Any) -> None:
     assert by_use["replay"]["needs"] == ["path"]
     assert by_use["vllm"]["api_key"]
     assert not by_use["embedded"]["api_key"]
-    assert [by_use[use]["label_scores"] for use in ("embedded", "replay", "vllm")] == ["exact", "none", "top 20"]
+    assert [by_use[use]["label_scores"] for use in ("embedded", "replay", "vllm")] == ["exact", "none", "depends"]
 
 
 @pytest.mark.parametrize(

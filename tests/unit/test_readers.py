@@ -767,7 +767,7 @@ def shown_answers(pipeline: Pipeline) -> list[str]:
     """The assistant's turns in a chat prompt."""
     messages = pipeline.check(Example("query", {"q": "query"})).messages
     assert messages is not None
-    return [message.content for message in messages if message.role == "assistant"]
+    return [message.text for message in messages if message.role == "assistant"]
 
 
 def read_through(chain: Chain, text: str) -> Reading:

@@ -117,7 +117,7 @@ MISTAKES = {
     "no use": Mistake({"  - use: batch_calibration": "  - inputs: 3"}, "inputs: 3", ("output[1]", "use", "verbalizer")),
     "no URL": Mistake({"base_url: URL": "base_url: 127.0.0.1"}, "base_url", ("model.base_url", "URL")),
     "a limit of 0": Mistake({"seed: 0": "limit: 0"}, "limit: 0", ("run.limit", "greater")),
-    "a cost cap": Mistake({"seed: 0": "max_cost_usd: 1"}, "max_cost_usd", ("run.max_cost_usd",)),
+    "a cost cap": Mistake({"seed: 0": "max_cost_usd: -1"}, "max_cost_usd", ("run.max_cost_usd", "greater")),
     "a value that is near": Mistake(
         {"    labels:": "    read: score\n    labels:"}, "read: score", ("output[0].read", "did you mean 'scores'")
     ),

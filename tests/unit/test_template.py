@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from icl_engine.errors import TemplateError
+from icl_engine.manipulation.marks import content
 from icl_engine.manipulation.template import AnswerExpression, Rendered, Template
+from icl_engine.types import Image
 
 BLOCKS = "{{% block instruction %}}{}{{% endblock %}}{{% block example %}}{}{{% endblock %}}"
 MACRO = "{% macro show(v) %}<{{ v }}>{% endmacro %}"
@@ -319,6 +323,113 @@ def test_a_filter_sees_the_line_breaks_of_data() -> None:
 )
 def test_a_filter_on_rendered_text_sees_the_line_breaks_of_data(source: str, expected: str) -> None:
     assert cut(source, text=LINES).before == expected
+
+
+# -- images
+
+CAT, DOG = (Image(name, data=name.encode(), media_type="image/png") for name in ("cat", "dog"))
+
+
+def said(source: str, **inputs: Any) -> Any:
+    """What a turn says: texts and images."""
+    query = cut(source, **inputs)
+    return content(query.before, query.images)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ image }} {{ answer }}", (CAT,)),
+        ("a{{ image }}b{{ more[1] }}c{{ answer }}", ("a", CAT, "b", DOG, "c")),
+        ("{% for i in more %}{{ loop.index }}{{ i }}{% endfor %}{{ answer }}", ("1", CAT, "2", DOG)),
+        ("{{ more | last }}{{ more | first }}{{ image }}{{ answer }}", (DOG, CAT, CAT)),
+        ("{{ x.image }}{{ x['inside'].dog }}{{ answer }}", (CAT, DOG)),
+        (MACRO + "{{ show(image) }}{{ answer }}", ("<", CAT, ">")),
+        ("{% macro m() %}[{{ caller() }}]{% endmacro %}{% call m() %}{{ image }}{% endcall %}{{ answer }}", "[]"),
+        ("{% set two %}{{ image }}{{ image }}{% endset %}{{ two }}{{ two }}{{ answer }}", (CAT,) * 4),
+        ("{{ image | default('none') }}{{ missing | default(image) }}{{ answer }}", (CAT, CAT)),
+        ("{{ image if image else 'none' }}{{ 'a' if image is defined }}{{ answer }}", (CAT, "a")),
+        ("{{ image if image is not none }}{{ 'b' if missing is defined }}{{ answer }}", (CAT,)),
+        ("{% filter upper %}see {{ image }} there{% endfilter %}{{ answer }}", ("SEE ", CAT, " THERE")),
+        ("{% if false %}{{ image }}{% endif %}text{{ answer }}", "text"),
+        ("text{{ answer }}", "text"),
+    ],
+)
+def test_an_image_is_printed_like_any_value(source: str, expected: Any) -> None:
+    expected = ("[", CAT, "]") if expected == "[]" else expected
+    assert said(source, image=CAT, more=[CAT, DOG], inside={"dog": DOG}) == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "image|upper",
+        "image|length",
+        "image|string",
+        "image|tojson",
+        "image|list",
+        "[image]|join",
+        "[image]|string",
+        "text|replace('h', image)",
+        "image ~ '.'",
+        "'.' ~ image",
+        "image + '.'",
+        "'%s' % image",
+        "'%s' | format(image)",
+        "image == 'x'",
+        "image in ['x']",
+        "'x' in image",
+        "image is eq('x')",
+        "image is iterable",
+        "image[0]",
+        "image.data",
+        "image._text",
+        "image.printed()",
+        "image|attr('name')",
+        "image()",
+    ],
+)
+def test_an_image_cannot_be_looked_into(expression: str) -> None:
+    error = refusal(f"{{{{ {expression} }}}}{{{{ answer }}}}", image=CAT, text="hi")
+    assert (error.file, error.line) == ("t.j2", 1)
+    assert "cat" not in error.what
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% filter truncate(2, true, '', 0) %}{{ image }}{% endfilter %}",
+        "{% filter tojson %}{{ image }}{% endfilter %}",
+        "{% filter urlencode %}{{ image }}{% endfilter %}",
+        "{% set shown %}{{ image }}{% endset %}{{ shown[2:] }}",
+        "{% set shown %}{{ image }}{% endset %}{{ shown }}{{ shown[:1] }}",
+        "{% set shown %}{{ image }}{% endset %}{{ shown | reverse }}",
+        "{% set shown %}{{ image }}{% endset %}{{ shown | list }}",
+    ],
+)
+def test_an_image_that_was_printed_must_come_out_whole(source: str) -> None:
+    error = refusal(source + "{{ answer }}", image=CAT)
+    assert error.what == "an image was printed and then changed or cut off; print it outside any filter"
+
+
+@given(text=st.text())
+@example(text="\U000f8000\U00100000")
+def test_data_beside_an_image_stays_as_it_is(text: str) -> None:
+    assert said("{{ image }}<{{ text }}>{{ answer }}", image=CAT, text=text) == (CAT, f"<{text}>")
+
+
+def test_the_mark_of_an_image_is_private_to_the_process() -> None:
+    script = "from icl_engine.manipulation import marks; print(ascii(marks._MARK))"
+    marks = {subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout for _ in range(2)}
+    assert len(marks) == 2
+
+
+def test_bytes_that_are_no_image_are_not_printed() -> None:
+    assert refusal("{{ blob }}{{ answer }}", blob=b"1234").what.startswith("bytes are printed")
+
+
+def test_a_row_without_images_is_rendered_as_it_is() -> None:
+    assert cut("{{ text }} {{ answer }}", text="hi").images == ()
 
 
 # -- the sandbox

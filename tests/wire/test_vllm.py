@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import socket
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.server import HTML, Reply, StandIn, html, scores
+from support.server import Reply, StandIn, html, scores
 
-from icl_engine.errors import EndpointError, RequestError
+from icl_engine.errors import EndpointError, NoLogprobsError, RequestError
 from icl_engine.models.vllm import Vllm, VllmEndpoint
-from icl_engine.types import Generate, Message, NextToken, Request, Response, Sampling, Usage
+from icl_engine.types import (
+    Capabilities,
+    Continuation,
+    Generate,
+    Image,
+    Message,
+    NextToken,
+    Place,
+    Request,
+    Response,
+    Sampling,
+    Spelling,
+    Usage,
+)
 
 TURNS = (Message("system", "Judge."), Message("user", "Review: fine"))
-MESSAGES = [{"role": "system", "content": "Judge."}, {"role": "user", "content": "Review: fine"}]
+FIGURES = {"tokens": [" b"], "token_logprobs": [-0.5], "top_logprobs": [{" a": -2.5, " b": -0.5}], "text_offset": [0]}
 SECRET = "sk-very-secret-0123456789"
 
 
@@ -28,103 +39,40 @@ def endpoint(url: str = "http://127.0.0.1:9/v1", **keys: Any) -> VllmEndpoint:
     return Vllm(base_url=url, name="m", **keys).connect()
 
 
-def ask(server: StandIn, request: Request, **keys: Any) -> Response:
-    async def once() -> Response:
+def ask_all(server: StandIn, requests: Sequence[Request], can: dict[str, Any] | None = None, **keys: Any) -> list[Any]:
+    """The answers or errors; with capabilities, after a check."""
+
+    async def once() -> list[Any]:
         opened = endpoint(server.url, **keys)
         try:
-            return await opened.send(request)
+            if can is not None:
+                await opened.check()
+                opened.capabilities = replace(opened.capabilities, **can)
+            return await asyncio.gather(*map(opened.send, requests), return_exceptions=True)
         finally:
             await opened.close()
 
     return asyncio.run(once())
 
 
-def check(url: str, **keys: Any) -> None:
-    async def once() -> None:
+def ask(server: StandIn, request: Request, can: dict[str, Any] | None = None, **keys: Any) -> Response:
+    (answer,) = ask_all(server, [request], can, **keys)
+    if isinstance(answer, BaseException):
+        raise answer
+    assert isinstance(answer, Response)
+    return answer
+
+
+def check(url: str, **keys: Any) -> VllmEndpoint:
+    async def once() -> VllmEndpoint:
         opened = endpoint(url, **keys)
         try:
             await opened.check()
         finally:
             await opened.close()
+        return opened
 
-    asyncio.run(once())
-
-
-def model(server: StandIn, **keys: Any) -> dict[str, Any]:
-    return {"use": "vllm", "base_url": server.url, "name": "m", **keys}
-
-
-@pytest.mark.parametrize(
-    ("request_", "body"),
-    [
-        pytest.param(
-            Request("Hi", Generate()),
-            {"model": "m", "prompt": "Hi", "max_tokens": 256, "temperature": 0.0},
-            id="text",
-        ),
-        pytest.param(
-            Request(TURNS, Generate()),
-            {"model": "m", "messages": MESSAGES, "max_tokens": 256, "temperature": 0.0},
-            id="chat",
-        ),
-        pytest.param(
-            Request("Hi", NextToken(20)),
-            {"model": "m", "prompt": "Hi", "max_tokens": 1, "temperature": 0, "logprobs": 20},
-            id="next token",
-        ),
-        pytest.param(
-            Request(TURNS, NextToken(5)),
-            {
-                "model": "m",
-                "messages": MESSAGES,
-                "max_tokens": 1,
-                "temperature": 0,
-                "logprobs": True,
-                "top_logprobs": 5,
-            },
-            id="next token by chat",
-        ),
-        pytest.param(
-            Request("Hi", Generate(Sampling(max_tokens=8, stop=("\n", "Q:")))),
-            {"model": "m", "prompt": "Hi", "max_tokens": 8, "temperature": 0.0, "stop": ["\n", "Q:"]},
-            id="stop",
-        ),
-        pytest.param(
-            Request("Hi", Generate(Sampling(temperature=0.7, seed=5)), sample=3),
-            {"model": "m", "prompt": "Hi", "max_tokens": 256, "temperature": 0.7, "seed": 8},
-            id="sample i is sent with seed + i",
-        ),
-        pytest.param(
-            Request("Hi", Generate(schema={"type": "object"})),
-            {
-                "model": "m",
-                "prompt": "Hi",
-                "max_tokens": 256,
-                "temperature": 0.0,
-                "structured_outputs": {"json": {"type": "object"}},
-            },
-            id="schema",
-        ),
-        pytest.param(
-            Request("Hi", Generate(grammar='root ::= "a"')),
-            {
-                "model": "m",
-                "prompt": "Hi",
-                "max_tokens": 256,
-                "temperature": 0.0,
-                "structured_outputs": {"grammar": 'root ::= "a"'},
-            },
-            id="grammar",
-        ),
-    ],
-)
-def test_the_body_of_a_request(request_: Request, body: dict[str, Any]) -> None:
-    assert endpoint().body(request_) == body
-
-
-def test_a_probe_and_a_main_question_look_the_same_on_the_wire() -> None:
-    request = Request("Hi", NextToken(20))
-    assert endpoint().body(request) == endpoint().body(replace(request, role="probe"))
+    return asyncio.run(once())
 
 
 @pytest.mark.parametrize(
@@ -133,79 +81,32 @@ def test_a_probe_and_a_main_question_look_the_same_on_the_wire() -> None:
         pytest.param(
             Request("Hi", Generate()),
             {"choices": [{"text": " there", "finish_reason": "stop", "logprobs": None}]},
-            Response(" there", (), "stop"),
+            Response(" there", finish="stop"),
             id="completion",
         ),
         pytest.param(
             Request(TURNS, Generate()),
             {"choices": [{"message": {"content": "there"}, "finish_reason": "length"}]},
-            Response("there", (), "length"),
+            Response("there", finish="length"),
             id="chat",
         ),
         pytest.param(
             Request(TURNS, Generate()),
             {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]},
-            Response("", (), "stop"),
+            Response("", finish="stop"),
             id="chat without content",
         ),
         pytest.param(
-            Request("Hi", NextToken(2)),
-            {
-                "choices": [
-                    {"text": " b", "finish_reason": "length", "logprobs": {"top_logprobs": [{" a": -2.5, " b": -0.5}]}}
-                ]
-            },
-            Response(" b", ((" b", -0.5), (" a", -2.5)), "length"),
-            id="log-probabilities, the likeliest first",
-        ),
-        pytest.param(
-            Request(TURNS, NextToken(2)),
-            {
-                "choices": [
-                    {
-                        "message": {"content": "b"},
-                        "finish_reason": "length",
-                        "logprobs": {
-                            "content": [
-                                {
-                                    "token": "b",
-                                    "logprob": -0.5,
-                                    "top_logprobs": [
-                                        {"token": "a", "logprob": -2.5},
-                                        {"token": "b", "logprob": -0.5},
-                                    ],
-                                }
-                            ]
-                        },
-                    }
-                ]
-            },
-            Response("b", (("b", -0.5), ("a", -2.5)), "length"),
-            id="log-probabilities by chat",
+            Request(TURNS, Generate()),
+            {"choices": [{"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}]},
+            Response("No.", finish="stop"),
+            id="a refusal",
         ),
         pytest.param(
             Request("Hi", NextToken(2)),
-            {
-                "choices": [
-                    {
-                        "text": " b",
-                        "finish_reason": "length",
-                        "logprobs": {
-                            "content": [
-                                {"top_logprobs": [{"id": 7, "token": " b", "bytes": [32, 98], "logprob": -0.5}]},
-                            ]
-                        },
-                    }
-                ]
-            },
-            Response(" b", ((" b", -0.5),), "length"),
-            id="llama.cpp: chat-shaped log-probabilities of a completion",
-        ),
-        pytest.param(
-            Request("Hi", NextToken(2)),
-            {"choices": [{"text": " b", "finish_reason": "length", "logprobs": None}]},
-            Response(" b", (), "length"),
-            id="log-probabilities left out",
+            {"choices": [{"text": " b", "finish_reason": "length", "logprobs": FIGURES}]},
+            Response(" b", places=(Place(" b", {" b": -0.5, " a": -2.5}, -2.5),), finish="length"),
+            id="log-probabilities",
         ),
         pytest.param(
             Request("Hi", Generate()),
@@ -213,7 +114,7 @@ def test_a_probe_and_a_main_question_look_the_same_on_the_wire() -> None:
                 "choices": [{"text": "x", "finish_reason": None}],
                 "usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}},
             },
-            Response("x", (), None, Usage(9, 4, 2)),
+            Response("x", usage=Usage(9, 4, 2)),
             id="usage with cached tokens",
         ),
         pytest.param(
@@ -222,7 +123,7 @@ def test_a_probe_and_a_main_question_look_the_same_on_the_wire() -> None:
                 "choices": [{"text": "x", "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 9, "completion_tokens": None, "prompt_tokens_details": None},
             },
-            Response("x", (), "stop", Usage(9, 0, 0)),
+            Response("x", finish="stop", usage=Usage(9, 0, 0)),
             id="usage with nulls",
         ),
     ],
@@ -230,6 +131,12 @@ def test_a_probe_and_a_main_question_look_the_same_on_the_wire() -> None:
 def test_the_reading_of_an_answer(server: StandIn, request_: Request, answer: dict[str, Any], read: Response) -> None:
     server.script.append(Reply(body=json.dumps(answer).encode()))
     assert ask(server, request_) == read
+
+
+def test_log_probabilities_left_out_are_told(server: StandIn) -> None:
+    server.logprobs = False
+    with pytest.raises(NoLogprobsError, match="left out"):
+        ask(server, Request("Hi", NextToken(5)))
 
 
 @pytest.mark.parametrize(
@@ -317,45 +224,6 @@ def test_the_key_is_in_no_log_record(server: StandIn, caplog: pytest.LogCaptureF
     assert SECRET not in caplog.text
 
 
-def test_a_web_page_on_the_port_is_noticed_before_anything_is_posted(
-    server: StandIn, write_task: Callable[..., Path], start: Callable[..., Any], tmp_path: Path
-) -> None:
-    server.html = True
-    process = start("run", write_task(model=model(server)), "--out", "out")
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == 2, err
-    assert err.count("\n") == 1, err
-    assert err.startswith("error: ")
-    assert server.url in err
-    assert "html" in err
-    assert HTML.decode() not in err
-    assert server.received == []
-    assert not (tmp_path / "out").exists()
-
-
-def test_nothing_listening_ends_the_run_in_one_line(
-    write_task: Callable[..., Path], start: Callable[..., Any], tmp_path: Path
-) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-        process = start("run", write_task(model={"use": "vllm", "base_url": url, "name": "m"}), "--out", "out")
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 2, err
-    assert err.count("\n") == 1, err
-    assert err.startswith("error: ")
-    assert url in err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_refused_key_is_noticed_before_anything_is_posted(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("support.server.html", lambda: Reply(401, message=f"bad key {SECRET}"))
-    server.html = True
-    with pytest.raises(EndpointError, match="bad key") as found:
-        check(server.url, api_key=SECRET)
-    assert SECRET not in str(found.value)
-
-
 def test_nothing_listening_is_an_endpoint_error() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -370,90 +238,297 @@ def test_a_base_url_that_is_none(url: str) -> None:
         Vllm(base_url=url, name="m")
 
 
-@pytest.mark.parametrize("api", ["completions", "chat"])
-def test_label_scores_are_the_servers_own(server: StandIn, write_task: Callable[..., Path], api: str) -> None:
-    import icl_engine as icl
+def test_a_prompt_that_is_no_unicode_is_told(server: StandIn) -> None:
+    with pytest.raises(RequestError, match="cannot be sent") as found:
+        ask(server, Request("a \ud800 b", Generate()))
+    assert not found.value.retryable
 
-    with icl.load(write_task(model=model(server, api=api))) as pipeline:
-        found = pipeline.predict({"text": "a fine film"})
-    lead = " " if api == "completions" else ""
-    shown = "Review: a fine film\nSentiment:"
-    expected = scores(shown if api == "completions" else f"user: {shown}", (f"{lead}positive", f"{lead}negative"))
-    assert found.scoring is not None
-    assert found.scoring.logprobs == {label: expected[f"{lead}{label}"] for label in ("positive", "negative")}
-    assert found.distribution is not None
-    assert math.isclose(found.distribution["positive"], math.exp(expected[f"{lead}positive"]) / 0.98)
+
+# -- what the server is asked before anything is posted
+
+
+def test_the_context_is_learnt_from_the_list(server: StandIn) -> None:
+    server.models = [{"id": "m", "max_model_len": 2048}]
+    assert check(server.url).capabilities == Capabilities(chat=True, top_logprobs=20, context=2048)
+    assert server.received == []
+
+
+def test_a_server_without_a_list_is_used(server: StandIn) -> None:
+    server.models = None
+    assert ask(server, Request("Hi", Generate()), can={}).text
+
+
+def test_an_unknown_model_is_told_with_the_nearest_that_is_listed(server: StandIn) -> None:
+    server.models = [{"id": "mm"}, {"id": "other"}]
+    server.script.append(Reply(404, message="The model `m` does not exist."))
+    with pytest.raises(EndpointError, match=r"has no model 'm' \(model\.name\); did you mean 'mm'\?"):
+        ask(server, Request("Hi", Generate()), can={})
+
+
+@pytest.mark.parametrize("prompt", ["Hi", TURNS], ids=["text", "chat"])
+def test_a_missing_route_is_the_requests_own_trouble(server: StandIn, prompt: Any) -> None:
+    server.routes = ()
+    with pytest.raises(RequestError, match="no route") as found:
+        ask(server, Request(prompt, Generate()), can={})
+    assert not found.value.retryable
+
+
+def test_a_server_of_another_kind_altogether_is_the_wrong_address(server: StandIn) -> None:
+    server.routes, server.models = (), None
+    with pytest.raises(EndpointError, match=r"has no route /completions; is model\.base_url right"):
+        ask(server, Request("Hi", Generate()), can={})
+
+
+def test_a_key_that_is_none_is_not_quoted() -> None:
+    with pytest.raises(EndpointError, match="white space or letters") as found:
+        check("http://127.0.0.1:9/v1", api_key=f"{SECRET}\n")
+    assert SECRET not in str(found.value)
+
+
+# -- constrained text
 
 
 @pytest.mark.parametrize(
-    "reply",
-    [
-        Reply(429, retry_after="0.1"),
-        Reply(429, retry_after="0"),
-        Reply(503),
-        Reply(reset=True),
-        Reply(body=b'{"choices": ['),
-        Reply(body=b""),
-        html(),
-        html(502),
-    ],
-    ids=["429 retry-after", "429", "503", "reset", "cut off", "empty", "html", "502 html"],
+    ("owner", "structured"), [("vllm", ("choice", "grammar")), ("llamacpp", ("grammar", "json_schema"))]
 )
-def test_a_passing_fault_is_retried_and_each_prompt_answered_once(
-    server: StandIn, write_task: Callable[..., Path], reply: Reply
+def test_each_kind_of_server_is_asked_in_its_own_words(
+    server: StandIn, owner: str, structured: tuple[str, ...]
 ) -> None:
-    import icl_engine as icl
-
-    server.script.extend([reply] * 3)
-    result = icl.run(write_task(model=model(server)), out="out")
-    assert result.failed == 0
-    assert result.summary["usage"]["paid"] == 6
-    assert set(server.served.values()) == {1}
-    assert len(server.served) == 6
-    assert len(server.received) == 9
+    server.models, server.structured = [{"id": "m", "owned_by": owner}], structured
+    server.schema = owner == "vllm"
+    shape = {"type": "object", "properties": {"a": {"enum": ["é"]}}}
+    readouts = [Generate(choices=(" x", " y")), Generate(grammar='root ::= "zq"'), Generate(schema=shape)]
+    answers = ask_all(server, [Request("Hi", readout) for readout in readouts], can={})
+    assert [answer.text for answer in answers] == [" x", "zq", '{"a": "\\u00e9"}']
 
 
-def test_log_probabilities_left_out_are_a_failure_never_a_zero(
-    server: StandIn, write_task: Callable[..., Path], icl: Callable[..., tuple[int, str, str]]
+def test_images_travel_in_turns_only(server: StandIn) -> None:
+    shown = (Message("user", ("x", Image("a.png", data=b"1", media_type="image/png"))),)
+    with pytest.raises(EndpointError, match="use api: chat"):
+        ask(server, Request(shown, Generate()))
+    assert ask(server, Request((Message("user", "x"),), Generate()), api="chat").text
+
+
+# -- tokens
+
+POSITIVE = {" positive": (" posit", "ive"), "positive": ("posit", "ive")}
+EACH = pytest.mark.parametrize("prompt", ["Review: a\nSentiment:", TURNS], ids=["text", "chat"])
+
+
+def words_after(prompt: Any) -> tuple[str, str]:
+    """The words of the stand-in, with their space."""
+    lead = " " if isinstance(prompt, str) else ""
+    return f"{lead}positive", f"{lead}negative"
+
+
+def truth(prompt: Any) -> dict[str, float]:
+    """The stand-in's own log p of each word."""
+    shown = prompt if isinstance(prompt, str) else "\n".join(f"{m.role}: {m.text}" for m in prompt)
+    return scores(shown, words_after(prompt))
+
+
+@pytest.fixture
+def tokens(server: StandIn) -> StandIn:
+    """A server that shows its tokenizer, cuts a word in two, and scores named tokens and prompts."""
+    server.tokenizer = server.named = server.prefill = True
+    server.echo, server.pieces = "honoured", POSITIVE
+    return server
+
+
+def spell(server: StandIn, prompt: Any) -> tuple[tuple[int, ...], ...]:
+    end: Any = "Sentiment:" if isinstance(prompt, str) else ()
+    return ask(server, Request(end, Spelling(words_after(prompt)), role="spelling")).spelt
+
+
+@EACH
+def test_words_are_spelt_by_the_servers_tokenizer(tokens: StandIn, prompt: Any) -> None:
+    assert [len(ids) for ids in spell(tokens, prompt)] == [2, 1]
+    assert tokens.received == []
+
+
+def test_a_server_without_a_tokenizer_spells_nothing(server: StandIn) -> None:
+    with pytest.raises(RequestError, match="HTTP 404") as found:
+        ask(server, Request("Hi", Spelling((" a",))), can={})
+    assert not found.value.retryable
+
+
+def test_a_page_for_all_that_is_not_there_is_no_tokenizer(server: StandIn) -> None:
+    server.html = server.tokenizer = True
+    with pytest.raises(RequestError, match="unreadable") as found:
+        ask(server, Request("Hi", Spelling((" a",))))
+    assert not found.value.retryable
+
+
+@EACH
+def test_a_word_of_several_tokens_is_scored_at_its_nodes(tokens: StandIn, prompt: Any) -> None:
+    positive, negative = spell(tokens, prompt)
+    requests = [
+        Request(prompt, NextToken(0, (positive[0], negative[0]), ())),
+        Request(prompt, NextToken(0, (positive[1],), positive[:1])),
+        Request(prompt, NextToken(2, (), positive[:1])),
+    ]
+    root, inner, top = (answer.places[0] for answer in ask_all(tokens, requests))
+    of_positive, of_negative = (truth(prompt)[word] for word in words_after(prompt))
+    assert root.seen[negative[0]] == pytest.approx(of_negative)
+    assert root.seen[positive[0]] + inner.seen[positive[1]] == pytest.approx(of_positive, abs=1e-5)
+    assert top.said == positive[1]
+    sent = [body["prompt"] for body in tokens.received if isinstance(body.get("prompt"), list)]
+    assert len(sent) == 2
+    assert all(ids[-1] == positive[0] for ids in sent)
+
+
+@EACH
+def test_a_path_of_named_tokens_is_read_in_one_request(tokens: StandIn, prompt: Any) -> None:
+    positive, negative = spell(tokens, prompt)
+    named = (*positive, *negative)
+    answer = ask(tokens, Request(prompt, NextToken(0, named, (), places=2)))
+    likeliest = next(iter(truth(prompt))).strip()
+    assert [p.said for p in answer.places] == list(positive if likeliest == "positive" else negative)
+    assert set(named) <= set(answer.places[0].seen)
+
+
+@EACH
+def test_a_server_that_ignores_named_tokens_is_noticed(tokens: StandIn, prompt: Any) -> None:
+    positive, negative = spell(tokens, prompt)
+    tokens.named = False
+    with pytest.raises(NoLogprobsError, match="ignores logprob_token_ids") as found:
+        ask(tokens, Request(prompt, NextToken(0, (positive[0], negative[0]), ())))
+    assert not found.value.retryable
+
+
+def test_a_top_k_that_is_partial_is_worth_another_try(server: StandIn) -> None:
+    server.partial = True
+    with pytest.raises(NoLogprobsError, match="gave 1 of 5") as found:
+        ask(server, Request("Hi", NextToken(5)))
+    assert found.value.retryable
+
+
+@pytest.mark.parametrize(("prompt", "begun"), [("Q:", " posit"), (TURNS, "posit")], ids=["text", "chat"])
+def test_text_that_is_begun_goes_on(server: StandIn, prompt: Any, begun: str) -> None:
+    server.pieces, server.prefill = POSITIVE, True
+    (place,) = ask(server, Request(prompt, NextToken(5, (), begun))).places
+    assert place.said == "ive"
+    assert place.seen["ive"] == pytest.approx(0.0)
+
+
+# -- a given text
+
+
+@EACH
+def test_a_continuation_is_scored_by_echo_of_ids(tokens: StandIn, prompt: Any) -> None:
+    positive, negative = spell(tokens, prompt)
+    for word, ids in zip(words_after(prompt), (positive, negative), strict=True):
+        found = ask(tokens, Request(prompt, Continuation(word)))
+        assert [token for token, _ in found.tokens] == list(ids)
+        assert sum(p for _, p in found.tokens) == pytest.approx(truth(prompt)[word])
+        assert found.text == word
+        body = tokens.received[-1]
+        assert body.pop("prompt")[-len(ids) :] == list(ids)
+        assert body == {"model": "m", "max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": True}
+
+
+def test_a_continuation_is_scored_by_echo_of_text_where_there_is_no_tokenizer(server: StandIn) -> None:
+    server.pieces, server.echo = POSITIVE, "honoured"
+    prompt = "Review: a\nSentiment:"
+    answers = ask_all(server, [Request(prompt, Continuation(" positive"))] * 2)
+    for found in answers:
+        assert [token for token, _ in found.tokens] == [" posit", "ive"]
+        assert sum(p for _, p in found.tokens) == pytest.approx(truth(prompt)[" positive"])
+    assert server.received[0]["prompt"] == f"{prompt} positive"
+
+
+def test_a_server_without_a_tokenizer_is_asked_for_it_once(server: StandIn) -> None:
+    server.echo = "honoured"
+
+    async def run() -> None:
+        opened = endpoint(server.url)
+        await opened.check()
+        for _ in range(3):
+            await opened.send(Request("Q:", Continuation(" positive")))
+        await opened.close()
+
+    asyncio.run(run())
+    assert server.paths.count("POST /tokenize") == 1
+
+
+def test_a_continuation_in_a_chat_needs_the_tokenizer(server: StandIn) -> None:
+    server.echo = "honoured"
+    with pytest.raises(RequestError, match="HTTP 404") as found:
+        ask(server, Request(TURNS, Continuation("positive")), can={})
+    assert not found.value.retryable
+
+
+@pytest.mark.parametrize("tokenizer", [True, False])
+@pytest.mark.parametrize(
+    ("echo", "says"), [("ignored", "echo"), ("refused", "HTTP 400"), ("zeros", "zeros"), ("missing", "leaves them out")]
+)
+def test_a_server_without_prompt_log_probabilities_is_noticed(
+    server: StandIn, tokenizer: bool, echo: str, says: str
 ) -> None:
-    server.logprobs = False
-    status, _, _ = icl("run", write_task(model=model(server)), "--out", "out")
-    lines = [json.loads(line) for line in Path("out/predictions.jsonl").read_text().splitlines()]
-    assert status == 3
-    assert {line["status"] for line in lines} == {"failed"}
-    assert {line["prediction"] for line in lines} == {None}
-    assert {line["distribution"] for line in lines} == {None}
-    assert all("log-prob" in line["error"] for line in lines)
-    assert json.loads(Path("out/summary.json").read_text())["failed"] == len(lines)
+    server.tokenizer, server.echo = tokenizer, echo
+    with pytest.raises(RequestError, match=says) as found:
+        ask(server, Request("Review: a\nSentiment:", Continuation(" positive")), can={})
+    assert not found.value.retryable
+    assert isinstance(found.value, NoLogprobsError) is (echo != "refused")
 
 
-@pytest.mark.parametrize("status", [401, 404])
-def test_an_endpoint_error_ends_the_run_in_one_line(
-    server: StandIn, write_task: Callable[..., Path], start: Callable[..., Any], status: int
-) -> None:
-    server.refuse = lambda _: Reply(status, message=f"bearer {SECRET} has no access to model m")
-    task = write_task(model=model(server, api_key="${SERVER_KEY}"))
-    process = start("run", task, "--out", "out", SERVER_KEY=SECRET)
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 2
-    assert err.count("\n") == 1, err
-    assert err.startswith("error: ")
-    assert "has no access to model m" in err
-    assert SECRET not in out + err
+# -- several in one HTTP request
+
+DRAWN = Generate(Sampling(temperature=1.0))
 
 
-def test_the_key_is_in_no_file_and_no_output(
-    server: StandIn, write_task: Callable[..., Path], start: Callable[..., Any], tmp_path: Path
-) -> None:
-    server.refuse = lambda prompt: Reply(400, message=f"no: {SECRET}") if "film 0" in prompt else None
-    task = write_task(model=model(server, api_key="${SERVER_KEY}"))
-    process = start("run", task, "--out", "out", SERVER_KEY=SECRET)
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 3
-    assert server.headers[-1]["authorization"] == f"Bearer {SECRET}"
-    assert SECRET not in out + err
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"manifest.json", "answers.jsonl", "predictions.jsonl", "summary.json"} <= {path.name for path in written}
-    assert any("cache" in path.parts for path in written)
-    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
-    assert "${SERVER_KEY}" in Path("out/manifest.json").read_text()
+def test_samples_of_a_prompt_travel_together_where_the_server_can(server: StandIn) -> None:
+    server.samples = True
+    requests = [Request("Hi", DRAWN, i) for i in range(3)]
+    answers = ask_all(server, requests, can={"samples": True})
+    (body,) = server.received
+    assert body["n"] == 3
+    best, other = (text for text, _ in sorted(scores("Hi", words_after("")).items(), key=lambda pair: -pair[1]))
+    assert [answer.text for answer in answers] == [best, other, best]  # in the order of their index
+    assert sum((answer.usage for answer in answers), Usage()) == Usage(1, 0, 3)
+
+
+def test_samples_travel_alone_unless_the_server_is_known_to_answer_several(server: StandIn) -> None:
+    server.samples = True
+    ask_all(server, [Request("Hi", DRAWN, i) for i in range(3)])
+    assert [body.get("n") for body in server.received] == [None] * 3
+
+
+def test_a_server_that_ignores_n_is_asked_for_the_rest(server: StandIn) -> None:
+    answers = ask_all(server, [Request("Hi", DRAWN, i) for i in range(3)], can={"samples": True})
+    assert all(answer.text for answer in answers)
+    assert [body.get("n") for body in server.received] == [3, None, None]
+
+
+def test_a_probe_of_n_is_told_that_it_is_ignored(server: StandIn) -> None:
+    requests = [Request("Hi", DRAWN, i, "capability") for i in range(2)]
+    assert [type(e) for e in ask_all(server, requests, can={"samples": True})] == [RequestError] * 2
+
+
+def test_prompts_travel_together_where_that_is_wanted(server: StandIn) -> None:
+    prompts = [f"film {i}\nSentiment:" for i in range(5)]
+    answers = ask_all(server, [Request(p, NextToken(2)) for p in prompts], batch=2)
+    sent = [body["prompt"] for body in server.received]
+    assert sorted(len(p) if isinstance(p, list) else 1 for p in sent) == [1, 2, 2]
+    assert [dict(a.places[0].seen) for a in answers] == [truth(p) for p in prompts]
+    assert sum((a.usage for a in answers), Usage()) == Usage(15, 0, 5)
+
+
+def test_prompts_travel_alone_by_default_and_where_text_is_generated(server: StandIn) -> None:
+    ask_all(server, [Request(f"film {i}", NextToken(2)) for i in range(2)])
+    ask_all(server, [Request(f"film {i}", Generate()) for i in range(2)], batch=8)
+    ask_all(server, [Request((Message("user", str(i)),), NextToken(2)) for i in range(2)], batch=8)
+    assert [type(body.get("prompt", "")) for body in server.received] == [str] * 6
+
+
+def test_llama_cpp_is_asked_one_prompt_at_a_time(server: StandIn) -> None:
+    server.models = [{"id": "m", "owned_by": "llamacpp"}]
+    ask_all(server, [Request(f"film {i}", NextToken(2)) for i in range(2)], can={}, batch=8)
+    assert [body["prompt"] for body in server.received] == ["film 0", "film 1"]
+
+
+def test_one_bad_prompt_does_not_spoil_its_company(server: StandIn) -> None:
+    server.refuse = lambda prompt: Reply(400, message="too long") if "film 1" in prompt else None
+    answers = ask_all(server, [Request(f"film {i}:", NextToken(2)) for i in range(3)], batch=8)
+    assert [isinstance(answer, Response) for answer in answers] == [True, False, True]
+    assert "too long" in str(answers[1])

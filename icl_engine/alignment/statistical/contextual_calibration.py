@@ -33,7 +33,7 @@ class ContextualCalibration(Aligner):
         >>> [dict(p.inputs) for p in ContextualCalibration(inputs=("N/A",)).probes(Example(0, {"a": 1, "b": ["c"]}))]
         [{'a': 'N/A', 'b': ['N/A']}]
         """
-        return tuple(Example(f"content-free {text!r}", _replaced(x.inputs, text)) for text in self.inputs)
+        return tuple(content_free(x, text) for text in self.inputs)
 
     def fit_probes(self, distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """p_cf: label -> mean p over the probes."""
@@ -44,6 +44,15 @@ class ContextualCalibration(Aligner):
         if reading.distribution is None:
             return reading
         return decide(reading, divide(reading.distribution, state), "contextual_calibration")
+
+
+def content_free(x: Example, text: str = "") -> Example:
+    """x with every template variable replaced by a text that says nothing.
+
+    >>> dict(content_free(Example(0, {"a": 1, "b": ["c"]})).inputs)
+    {'a': '', 'b': ['']}
+    """
+    return Example(f"content-free {text!r}", _replaced(x.inputs, text))
 
 
 def _replaced(value: Any, text: str) -> Any:

@@ -28,6 +28,7 @@ class Json(Aligner):
 
     Args:
         schema: a JSON Schema (draft 2020-12) that the value has to keep; a value that breaks it is not taken.
+        constrain: have the model keep the schema while it writes, where its endpoint can.
 
     >>> Json().apply(Reading(text='Here you are:\n```json\n{"a": [1, 2]}\n```')).value
     {'a': [1, 2]}
@@ -39,6 +40,12 @@ class Json(Aligner):
 
     use: Literal["json"] = "json"
     shape: Mapping[str, Any] | None = Field(default=None, alias="schema")
+    constrain: bool = True
+
+    @property
+    def shaped(self) -> Mapping[str, Any] | None:
+        """The schema that the model is to keep while it writes."""
+        return self.shape if self.constrain else None
 
     @field_validator("shape")
     @classmethod

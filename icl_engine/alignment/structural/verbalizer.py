@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from icl_engine.alignment.text import text_of
 from icl_engine.errors import did_you_mean
@@ -25,6 +25,11 @@ class Verbalizer(Aligner):
         read: ``scores`` of the words, the ``text``, or ``auto``: scores where the model gives them and the answer
             has no rationale.
         scores: ``sequence``: log p of a word's whole token sequence; ``trie``: under decoding constrained to the words.
+        normalization: ``sum`` of a word's log p by token, their ``mean``, or ``pmi``: the sum less that after an empty
+            input (Holtzman et al. 2021), which is asked once for each demonstration set.
+        want: ``distribution`` has every label's score exact, ``argmax`` only the best one's, which takes far fewer
+            requests where labels have several tokens; ``auto``: what the steps after this one need.
+        samples: how many answers are drawn and counted where the model gives no log-probabilities.
 
     By text, the answer is the label whose word is the text, else the one the text begins with (whole words, the longest
     wins), else the only label whose words stand in its first line. Anything else is ``unparsed``.
@@ -44,6 +49,9 @@ class Verbalizer(Aligner):
     labels: Mapping[str, tuple[str, ...]] = Field(min_length=2)
     read: Literal["auto", "scores", "text"] = "auto"
     scores: Literal["sequence", "trie"] = "sequence"
+    normalization: Literal["sum", "mean", "pmi"] = "sum"
+    want: Literal["auto", "argmax", "distribution"] = "auto"
+    samples: int = Field(default=10, ge=1)
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -55,6 +63,12 @@ class Verbalizer(Aligner):
             text_of(label): tuple(map(text_of, words)) if isinstance(words, list | tuple) else (text_of(words),)
             for label, words in labels.items()
         }
+
+    @model_validator(mode="after")
+    def _of_sequences(self) -> Self:
+        if self.scores == "trie" and self.normalization != "sum":
+            raise ValueError(f"normalization: {self.normalization} is of whole sequences; set scores: sequence")
+        return self
 
     @field_validator("labels")
     @classmethod
@@ -85,25 +99,41 @@ class Verbalizer(Aligner):
 
     def need(self) -> Need:
         """The label words' scores."""
-        return Need("scores", words=self.labels, scores=self.scores)
+        return Need(
+            "scores",
+            words=self.labels,
+            want="argmax" if self.want == "auto" else self.want,
+            scores=self.scores,
+            normalization=self.normalization,
+            samples=self.samples,
+            read=self.said,
+        )
 
     def from_scores(self, scores: LabelScores) -> Reading:
-        """p over the labels (a softmax of their log p), and its first largest."""
+        """The first likeliest label, and p over the labels (a softmax of their log p) where all are known well enough.
+
+        Where only the best label was asked for, the others may be known by bounds: then there is no distribution.
+        """
         peak = max(scores.logprobs.values())
         if peak == -math.inf:
             return Reading(status="unparsed", trace=("verbalizer: no label was given any probability",))
         weights = {label: math.exp(scores.logprobs[label] - peak) for label in self.labels}
         total = sum(weights.values())
         distribution = {label: w / total for label, w in weights.items()}
-        return Reading(value=max(distribution, key=distribution.__getitem__), distribution=distribution)
+        value = max(distribution, key=distribution.__getitem__)
+        return Reading(value=value, distribution=distribution if scores.whole else None)
 
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Read the label from what is left of the text."""
-        text = (reading.text or "").strip()
-        label = self._whole(text) or self._beginning(text) or self._only(text)
+        label = self.said(reading.text or "")
         if label is None:
             return replace(reading, value=None, status="unparsed", trace=(*reading.trace, "verbalizer: no label"))
         return replace(reading, value=label, trace=(*reading.trace, f"verbalizer: {label!r}"))
+
+    def said(self, text: str) -> str | None:
+        """The label that a text says; None for none."""
+        text = text.strip()
+        return self._whole(text) or self._beginning(text) or self._only(text)
 
     @cached_property
     def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:

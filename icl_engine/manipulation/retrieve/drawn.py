@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from icl_engine.protocols import Identity, Retriever
@@ -25,8 +25,8 @@ class DrawnOnce(Retriever):
     def dump(self, state: Drawn) -> dict[str, Any]:
         """The state as JSON."""
         return {
-            "shown": [asdict(d) for d in state.shown],
-            "spare": {group: asdict(x) for group, x in state.spare.items()},
+            "shown": [{"example": _plain(d.example), "why": d.why, "score": d.score} for d in state.shown],
+            "spare": {group: _plain(x) for group, x in state.spare.items()},
         }
 
     def restore(self, saved: Mapping[str, Any], identity: Identity) -> Drawn:
@@ -34,3 +34,7 @@ class DrawnOnce(Retriever):
         shown = tuple(Demonstration(Example(**d["example"]), d["why"], d["score"]) for d in saved["shown"])
         spare = {group: Example(**x) for group, x in saved["spare"].items()}
         return Drawn(shown, tuple(identity(d.example) for d in shown), spare)
+
+
+def _plain(x: Example) -> dict[str, Any]:
+    return {"id": x.id, "inputs": dict(x.inputs), "target": x.target}

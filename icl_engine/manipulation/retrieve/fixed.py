@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from icl_engine.errors import TaskError
+from icl_engine.images import written
 from icl_engine.manipulation.retrieve.drawn import Drawn, DrawnOnce
 from icl_engine.protocols import Identity
 from icl_engine.types import Demonstration, Example
@@ -34,6 +35,10 @@ class Fixed(DrawnOnce):
         if (self.path is None) == (self.items is None):
             raise ValueError("give either path (a data file) or items (a list of rows)")
         return self
+
+    @field_serializer("items")
+    def _without_bytes(self, items: tuple[Mapping[str, Any], ...] | None) -> Any:
+        return written(items)
 
     def fit(self, pool: Sequence[Example], identity: Identity, seed: int) -> Drawn:
         """The demonstrations themselves. `pool` holds the rows of `path` or `items`."""

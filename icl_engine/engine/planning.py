@@ -1,0 +1,203 @@
+"""What a run would ask, row by row: the run itself, with answers from the cache and else from nobody (`dry.py`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from icl_engine.driver.cache import Cache, content_key
+from icl_engine.driver.driver import Started
+from icl_engine.engine.dry import LONGEST, Dry, most
+from icl_engine.engine.stream import WINDOW, flat, order
+from icl_engine.engine.sums import Sums, Taken
+from icl_engine.engine.tokens import TokenCounter, Tokens
+from icl_engine.errors import RequestError
+from icl_engine.models.ladder import rung
+from icl_engine.pipeline import Pipeline
+from icl_engine.types import (
+    Continuation,
+    Example,
+    Generate,
+    Need,
+    NextToken,
+    Prediction,
+    Prompt,
+    Request,
+    Response,
+    Role,
+)
+
+Spell = Callable[[Request], Response | None]
+"""Asks the model's tokenizer; None where it is not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request, its content key, and whether its answer is in the cache."""
+
+    request: Request
+    key: str
+    kept: bool
+
+
+class Planner:
+    """Counts what rows would ask of the model, in the order in which a run sends them.
+
+    Args:
+        pipeline: the task's; its endpoint is never asked.
+        count: counts a prompt's tokens.
+        cache: where answers are looked up; None plans as if nothing had been asked before.
+        spell: asks the tokenizer.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, count: TokenCounter, cache: Cache | None = None, spell: Spell = lambda _: None
+    ) -> None:
+        self.pipeline, self.count = pipeline, count
+        self.sums = Sums(count, pipeline.capabilities.context)
+        self._cache, self._spell = cache, spell
+        self._identity = pipeline.driver.endpoint.identity
+        self._window: list[tuple[int, Example]] = []
+        self._prompt: Prompt | None = None
+        self._dry = Dry(())
+        self._bounds: dict[tuple[str, int], int | None] = {}
+
+    def add(self, x: Example) -> None:
+        """Count a row."""
+        self._window.append((self.sums.rows, x))
+        self.sums.rows += 1
+        if len(self._window) == WINDOW:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count the rows that wait for their window to be full."""
+        rows, self._window = self._window, []
+        started = [(index, self._started(x)) for index, x in rows]
+        for index, steps in sorted(started, key=lambda row: order(row[1])):
+            probes = self.sums.requests["probe"]
+            for role, sent in self._questions(steps):
+                if new := [s for s in sent if self.sums.new(s.key)]:
+                    self.sums.add(index, role, new[0].request.prompt, self._taken(role, new))
+            self.sums.probing += self.sums.requests["probe"] > probes
+
+    def usual(self, x: Example) -> dict[Role, Taken]:
+        """What a row's questions take, each by whose it is: all rows' take the same, as long as nothing is known."""
+        return {role: self._taken(role, sent) for role, sent in self._questions(self._started(x))}
+
+    @property
+    def need(self) -> Need:
+        """What O asks of the model."""
+        return Need() if self._prompt is None else self.pipeline.need(self._prompt)
+
+    @property
+    def method(self) -> str:
+        """How labels would be scored: the rung the ladder begins at; ``text`` where none are."""
+        if self.need.kind == "text":
+            return "text"
+        return rung(self.need, self.pipeline.capabilities, cloze=self._cloze)
+
+    @property
+    def paths(self) -> dict[str, tuple[int | str, ...]]:
+        """The tokens that spell each word, where they are known."""
+        return self._dry.paths
+
+    @property
+    def _cloze(self) -> bool:
+        return self._prompt is not None and bool(self._prompt.after.strip())
+
+    def _begin(self, x: Example) -> None:
+        """Words follow every prompt as they follow the first."""
+        prompt = self._prompt = self.pipeline.check(x)
+        lead = prompt.lead if prompt.text is not None else ""
+        tail = prompt.after if self._cloze else ""
+        self._dry.words = tuple(f"{lead}{w}{tail}" for words in self.need.words.values() for w in words)
+
+    def _started(self, x: Example) -> Started[Prediction]:
+        """The row's first questions to the model; what is asked of the tokenizer before, answered."""
+        if self._prompt is None:
+            self._begin(x)
+        started = Started(self.pipeline.steps(x, self.pipeline.states))
+        while started.first and all(request.role == "spelling" for request in started.first):
+            started.first = self._told(started, started.first, [])
+        return started
+
+    def _questions(self, started: Started[Prediction]) -> Iterator[tuple[Role, list[Sent]]]:
+        """A row's questions, one for each prompt, and the requests they take."""
+        sent: list[Sent] = []
+        batch = started.first
+        while batch is not None:
+            try:
+                batch = self._told(started, batch, sent)
+            except RequestError:
+                break  # what is made up here cannot be read as an answer: the row goes no further
+        for (role, _), group in groupby(sent, key=lambda s: (s.request.role, flat(s.request.prompt))):
+            yield role, list(group)
+
+    def _told(
+        self, started: Started[Prediction], batch: Sequence[Request], sent: list[Sent]
+    ) -> Sequence[Request] | None:
+        """Answer a batch, from the cache where it is there; the next one."""
+        answers = []
+        for request in batch:
+            key = content_key(self._identity, request)
+            kept = None if self._cache is None else self._cache.get(key)
+            if request.role == "spelling":
+                spelt = kept or self._spell(request)
+                if spelt is None:
+                    return started.throw(RequestError("the tokenizer is not asked"))
+                self._dry.learn(request, spelt)
+                answers.append(spelt)
+            else:
+                answers.append(kept or self._dry.answer(request))
+                sent.append(Sent(request, key, kept is not None))
+        return started.send(answers)
+
+    def _taken(self, role: Role, sent: Sequence[Sent]) -> Taken:
+        """What a question takes that has these requests."""
+        beside = sum((self._beside(s.request) for s in sent), Tokens())
+        return Taken(
+            requests=len(sent),
+            cached=sum(s.kept for s in sent),
+            beside=beside,
+            said=sum(self._said(s.request) for s in sent if not s.kept),
+            places=sum(s.request.readout.places for s in sent if isinstance(s.request.readout, NextToken)),
+            further=0 if all(s.kept for s in sent) else self._further(role, len(sent)),
+            longest=LONGEST,
+        )
+
+    def _beside(self, request: Request) -> Tokens:
+        """The tokens sent beside the prompt."""
+        match request.readout:
+            case Continuation(text) if not self.pipeline.capabilities.forced:
+                return self.count.text(text)
+            case NextToken(_, _, spelt) if isinstance(spelt, tuple):
+                return Tokens(len(spelt), len(spelt), len(spelt))
+        return Tokens()
+
+    def _said(self, request: Request) -> int:
+        """The most tokens of the answer."""
+        match request.readout:
+            case Generate(sampling):
+                return sampling.max_tokens
+            case NextToken(_, _, _, places):
+                return places
+            case Continuation(text) if self.pipeline.capabilities.forced:
+                return self._longest(text)
+        return 1
+
+    def _further(self, role: str, asked: int) -> int:
+        """How many requests more than `asked` a question may take."""
+        at = (role, len(self._dry.paths))
+        if at not in self._bounds:
+            need = replace(self.need, want="distribution") if role == "probe" else self.need
+            chat = self.pipeline.model.api == "chat"
+            can = self.pipeline.capabilities
+            self._bounds[at] = most(need, can, self._dry, self._longest, chat=chat, cloze=self._cloze)
+        bound = self._bounds[at]
+        return 0 if bound is None else max(0, bound - asked)
+
+    def _longest(self, word: str) -> int:
+        """The most tokens a text may have."""
+        return max(1, math.ceil(self.count.text(word).high))
