@@ -89,7 +89,7 @@ class Pipeline:
         prompt = yield from self.manipulator.prompt(x, self._chat)
         asked = yield from self._ask(x, prompt, "main")
         reading, at = self.chain.begin(self.need(prompt), asked.text, asked.scores)
-        questions, known, reach = [asked], dict(states), self.chain.reach(states)
+        questions, known, reach = [asked, *asked.before], dict(states), self.chain.reach(states)
         while at < reach:
             step = self.chain.steps[at]
             if isinstance(step, Probing) and reading.distribution is not None:
@@ -103,10 +103,11 @@ class Pipeline:
         """f: text or label scores, as O needs."""
         need, sampling = self.need(prompt), self.model.sampling()
         if need.kind == "scores":
-            prior = yield from self._prior(x, prompt, need)
+            before = yield from self._prior(x, prompt, need)
+            prior = before[0].scores.logprobs if before and before[0].scores else None
             can = self.capabilities
             scores = yield from label_scores(prompt, need, can, role=role, sampling=sampling, prior=prior)
-            return Asked(role, prompt, scores.text, scores)
+            return Asked(role, prompt, scores.text, scores, before)
         plain = Request(prompt.shown, Generate(sampling), role=role)
         if need.schema is None:
             (answer,) = yield [plain]
@@ -120,14 +121,14 @@ class Pipeline:
             (answer,) = yield [plain]
         return Asked(role, prompt, answer.text, None)
 
-    def _prior(self, x: Example, prompt: Prompt, need: Need) -> Steps[Mapping[str, float] | None]:
+    def _prior(self, x: Example, prompt: Prompt, need: Need) -> Steps[tuple[Asked, ...]]:
         """For PMI: the labels' log p after the query's demonstrations and an empty input, asked once for each set."""
         if need.normalization != "pmi":
-            return None
+            return ()
         shown = self.manipulator.render(content_free(x), prompt.demonstrations, self._chat)
-        whole = replace(need, want="distribution", normalization="sum")
-        scores = yield from label_scores(shown, whole, self.capabilities, role="probe", sampling=self.model.sampling())
-        return scores.logprobs
+        whole, sampling = replace(need, want="distribution", normalization="sum"), self.model.sampling()
+        scores = yield from label_scores(shown, whole, self.capabilities, role="probe", sampling=sampling)
+        return (Asked("probe", shown, scores.text, scores),)
 
     def _probe(self, step: Probing, x: Example, prompt: Prompt) -> Steps[list[Asked]]:
         """The answers to content-free inputs, shown with the query's demonstrations.

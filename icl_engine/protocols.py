@@ -6,7 +6,7 @@ Whoever needs the model *yields requests*: a `Steps[T]` generator knows nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
@@ -118,6 +118,15 @@ class Endpoint(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and memory."""
+        ...
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """An endpoint that sends several requests as one HTTP request where they arrive together."""
+
+    def kind(self, request: Request) -> Hashable | None:
+        """What requests have in common that travel together; None for one that travels alone."""
         ...
 
 

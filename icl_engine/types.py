@@ -296,6 +296,7 @@ class LabelScores:
         logprobs: label -> log p, summed over the label's words; not normalised over the labels.
         method: the rung of the ladder that gave them.
         bounded: labels whose figure is only an upper bound, where that matters to what was asked.
+        prior: label -> what its log p is after a content-free input (PMI), to be taken off; empty for none.
         whole: whether they make a distribution: every figure is known well enough, or all were wanted.
         text: what was said, where it was asked for.
     """
@@ -303,18 +304,28 @@ class LabelScores:
     logprobs: Mapping[str, float]
     method: str
     bounded: tuple[str, ...] = ()
+    prior: Mapping[str, float] = field(default_factory=dict)
     whole: bool = True
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question O or I put to the model, whatever number of requests it took, and what came back."""
+    """A question O or I put to the model, whatever number of requests it took, and what came back.
+
+    Args:
+        role: whose question it is.
+        prompt: what was shown.
+        text: what was said.
+        scores: label scores, where these were asked for.
+        before: what had to be asked before it could be read: the labels' prior, for PMI.
+    """
 
     role: Role
     prompt: Prompt
     text: str
     scores: LabelScores | None
+    before: tuple[Asked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +370,7 @@ class Prediction:
 
     @property
     def distribution(self) -> Mapping[str, float] | None:
-        """Label -> p, sums to 1; None where the answer was read from text."""
+        """Label -> p, sums to 1; None where the answer was read from text, or only the best label is known."""
         return self.reading.distribution
 
     @property
@@ -419,6 +430,7 @@ class Capabilities:
         schema: generation under a JSON Schema.
         choice: generation of one of several given texts.
         samples: several answers to one prompt in one request (`n`).
+        together: how many prompts of one question travel in one request.
         seed: a seed repeats an answer drawn at a temperature above 0.
         images: images in turns.
         concurrency: the most requests worth having in flight, None for no limit.
@@ -438,6 +450,7 @@ class Capabilities:
     schema: bool = False
     choice: bool = False
     samples: bool = False
+    together: int = 1
     seed: bool = False
     images: bool = False
     concurrency: int | None = None

@@ -106,6 +106,9 @@ class Chain:
             return None
         # By generation: worth its price only where scores are asked for in so many words.
         generated = can.choice or can.schema or can.samples
+        normalization = getattr(scorer, "normalization", "sum")
+        if generated and normalization != "sum":
+            return f"normalization: {normalization} takes log-probabilities, and the model gives none"
         if generated and (self.corrections or getattr(scorer, "read", "auto") == "scores"):
             return None
         return "the model gives no log-probabilities"

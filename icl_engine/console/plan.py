@@ -22,11 +22,14 @@ def plan(
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N rows.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Plan as if nothing had been asked before.")] = False,
     tokenize: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--tokenize", help="Count with the model's own tokenizer: load an embedded model, ask a server. It is free."
+            "--tokenize/--estimate",
+            help="Count tokens with the model's own tokenizer, or estimate them. By default an embedded model's is "
+            "loaded, and a server is not asked.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a run would ask of the model, and what it would cost, without asking anything."""

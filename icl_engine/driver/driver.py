@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -19,7 +19,7 @@ from tenacity import (
 from icl_engine.driver.budget import Budget
 from icl_engine.driver.cache import Cache, content_key
 from icl_engine.errors import EndpointError, RequestError
-from icl_engine.protocols import Endpoint, Steps
+from icl_engine.protocols import Endpoint, Gathering, Steps
 from icl_engine.types import Capabilities, Exchange, Request, Response
 
 T = TypeVar("T")
@@ -64,6 +64,41 @@ class Started(Generic[T]):
 
 class _GivenUpError(Exception):
     """A request in flight was cancelled by whoever asked it."""
+
+
+class _Slot:
+    """A place among the requests in flight; several requests that travel as one share it.
+
+    All who wait for it go on in the same turn of the event loop, so that they meet again at the endpoint.
+    """
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots, self._holders = slots, 0
+        self._taken: asyncio.Future[Literal[True]] | None = None
+
+    async def __aenter__(self) -> None:
+        self._holders += 1
+        try:
+            if self._taken is None:
+                self._taken = asyncio.ensure_future(self._slots.acquire())
+            await asyncio.shield(self._taken)
+        except BaseException:
+            self._let_go()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._holders -= 1
+        taken = self._taken
+        if self._holders or taken is None:
+            return
+        self._taken = None
+        if taken.done() and not taken.cancelled():
+            self._slots.release()
+        else:
+            taken.cancel()
 
 
 @dataclass
@@ -191,26 +226,35 @@ class Driver:
         if len(batch) == 1:
             return [await self.ask(batch[0])]
         # All are waited for, and the first in order is the one that is told: what is done never depends on timing.
-        answered = await asyncio.gather(*map(self.ask, batch), return_exceptions=True)
+        asking = (self.ask(request, slot) for request, slot in zip(batch, self._shared(batch), strict=True))
+        answered = await asyncio.gather(*asking, return_exceptions=True)
         for exchange in answered:
             if isinstance(exchange, BaseException):
                 raise exchange
         return [exchange for exchange in answered if isinstance(exchange, Exchange)]
 
-    async def ask(self, request: Request) -> Exchange:
+    def _shared(self, batch: Sequence[Request]) -> Iterator[_Slot]:
+        """A slot for each request; those that will travel in one HTTP request have it together."""
+        gathers = self.endpoint if isinstance(self.endpoint, Gathering) else None
+        slots: dict[Hashable, _Slot] = {}
+        for request in batch:
+            kind = gathers.kind(request) if gathers is not None else None
+            yield _Slot(self._slots) if kind is None else slots.setdefault(kind, _Slot(self._slots))
+
+    async def ask(self, request: Request, slot: _Slot | None = None) -> Exchange:
         """One request's answer: from the cache, from a twin in flight, or from the endpoint."""
         key = content_key(self._identity, request)
         shared = request.role in ("probe", "spelling")
         if shared and key in self._probes:
             return Exchange(request, self._probes[key], key)
-        exchange = await self._find(key, request)
+        exchange = await self._find(key, request, slot or _Slot(self._slots))
         if shared:
             if len(self._probes) >= PROBES:
                 self._probes.clear()
             self._probes[key] = exchange.response
         return exchange
 
-    async def _find(self, key: str, request: Request) -> Exchange:
+    async def _find(self, key: str, request: Request, slot: _Slot) -> Exchange:
         cache = None if request.role == "capability" else self.cache
         if cache is not None:
             kept = cache.get(key)
@@ -224,7 +268,7 @@ class Driver:
                 continue  # whoever asked first was cancelled: ask in its place
         flight = self._flying[key] = asyncio.get_running_loop().create_future()
         try:
-            response = await self._send(request)
+            response = await self._send(request, slot)
             if cache is not None:
                 cache.put(key, response)
             flight.set_result(response)
@@ -236,8 +280,8 @@ class Driver:
             del self._flying[key]
         return Exchange(request, response, key)
 
-    async def _send(self, request: Request) -> Response:
-        async with self._slots:
+    async def _send(self, request: Request, slot: _Slot) -> Response:
+        async with slot:
             # Looked at here, a slot at hand: no more than what is in flight can go over the cap.
             if self.budget is not None:
                 self.budget.check()

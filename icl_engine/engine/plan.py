@@ -13,7 +13,7 @@ from icl_engine.engine.planning import Planner, Spell
 from icl_engine.engine.prices import Price, price_of, usual_file
 from icl_engine.engine.survey import survey
 from icl_engine.engine.tokens import TokenCounter, Tokens, counter
-from icl_engine.errors import EndpointError, RequestError
+from icl_engine.errors import EndpointError, MissingExtraError, RequestError
 from icl_engine.pipeline import Pipeline
 from icl_engine.protocols import Probing
 from icl_engine.types import Request, Response, Spelling
@@ -96,14 +96,15 @@ class Plan:
         return asdict(self)
 
 
-def plan(loaded: Loaded, *, limit: int | None = None, cache: bool = True, tokenize: bool = False) -> Plan:
+def plan(loaded: Loaded, *, limit: int | None = None, cache: bool = True, tokenize: bool | None = None) -> Plan:
     """Plan a run.
 
     Args:
         loaded: the task.
         limit: only the first rows.
         cache: look answers up in the cache.
-        tokenize: count with the model's own tokenizer: load an embedded model, ask a server for its tokens.
+        tokenize: count with the model's own tokenizer: load an embedded model, ask a server for its tokens. By default
+            only what needs no network.
 
     Raises:
         TaskError: the same mistakes that a run would find.
@@ -116,6 +117,7 @@ def plan(loaded: Loaded, *, limit: int | None = None, cache: bool = True, tokeni
         price = affordable(loaded)
         pipeline.driver.recall(pipeline.model.api)
         better = "--tokenize counts with the model's own tokenizer" if _has_tokenizer(pipeline) else ""
+        tokenize = pipeline.capabilities.spelling and not pipeline.uncertain if tokenize is None else tokenize
         count, spell = _tokenizer(pipeline) if tokenize else (_counter(pipeline, better), _nothing)
         planner = Planner(pipeline, count, pipeline.driver.cache, spell)
         survey(loaded, pipeline, limit, planner)
@@ -166,7 +168,7 @@ def _tokenizer(pipeline: Pipeline) -> tuple[TokenCounter, Spell]:
         try:
             pipeline.submit(endpoint.check()).result()
             count("a")
-        except (EndpointError, RequestError, LookupError):
+        except (EndpointError, MissingExtraError, RequestError, LookupError):
             pass
         else:
             return TokenCounter(count, "tokenizer", "the model's own"), spell

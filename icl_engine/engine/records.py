@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from itertools import groupby
 from typing import Any
 
 import orjson
@@ -68,10 +67,13 @@ def usage_record(usage: Usage) -> dict[str, int]:
 
 def answer_records(prediction: Prediction) -> list[Record]:
     """One line for each question put to the model: its key, prompt, text, label log-probabilities and usage."""
-    groups = [list(g) for _, g in groupby(prediction.exchanges, key=lambda e: (e.request.role, e.request.prompt))]
+    by_prompt: dict[str | tuple[Message, ...], list[Exchange]] = {}
+    for exchange in prediction.exchanges:
+        by_prompt.setdefault(exchange.request.prompt, []).append(exchange)
     records = []
-    for asked, exchanges in zip(prediction.asked, _per_question(prediction, groups), strict=True):
+    for asked in prediction.asked:
         shown = asked.prompt.shown
+        exchanges = by_prompt[shown]  # two questions about one prompt share them
         form: Record = (
             {"prompt": shown}
             if isinstance(shown, str)
@@ -102,16 +104,6 @@ def _part(part: str | Image) -> str | Record:
         return part
     known = {"sha256": part.identity.removeprefix("sha256:")} if part.data is not None else {"url": part.url}
     return {"image": part.name, **known}
-
-
-def _per_question(prediction: Prediction, groups: list[list[Exchange]]) -> list[list[Exchange]]:
-    """The exchanges of each question. Two questions in a row about the same prompt share their exchanges."""
-    found, at = [], 0
-    for asked in prediction.asked:
-        while at < len(groups) - 1 and groups[at][0].request.prompt != asked.prompt.shown:
-            at += 1
-        found.append(groups[at])
-    return found
 
 
 def prompt_sha256(prompt: Prompt) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -45,6 +45,9 @@ TOP = 50
 
 PLACES = 16
 """The most tokens that are said to read a label's path in one request."""
+
+FEW = 8
+"""Nodes that are asked together while no label is settled: more may turn out to be too unlikely to matter."""
 
 ROUNDS = 64
 """Rounds after which an argmax is given as bounded: a stop for sets of labels that no model can tell apart."""
@@ -194,7 +197,7 @@ def _search_top(q: _Question) -> Steps[LabelScores]:
 def _spelt(q: _Question) -> Steps[list[Word]]:
     """The words with their tokens, where the endpoint shows its tokenizer: asked once for each end of a prompt."""
     words = q.words
-    if not q.can.spelling:
+    if not q.can.spelling or q.prompt.images:  # a tokenizer sees no images
         return words
     # Tokens do not reach across white space, so only the prompt's last word decides how the next one is cut.
     last = [] if q.prompt.text is None else q.prompt.text.rsplit(None, 1)
@@ -219,7 +222,7 @@ def _spelt(q: _Question) -> Steps[list[Word]]:
 
 def _visit(q: _Question, trie: Trie, nodes: Sequence[Node]) -> Steps[str]:
     """Read the next tokens at some nodes; what was said at the first."""
-    asked = [(node, readout) for node in nodes for readout in _readouts(q, trie, node, path=len(nodes) == 1)]
+    asked = _by_text(q, trie, nodes) if trie.words[0].path is None else _by_id(q, trie, nodes)
     answers = yield [q.ask(readout) for _, readout in asked]
     for (node, readout), answer in zip(asked, answers, strict=True):
         if not answer.places:
@@ -228,25 +231,62 @@ def _visit(q: _Question, trie: Trie, nodes: Sequence[Node]) -> Steps[str]:
     return answers[0].text
 
 
-def _readouts(q: _Question, trie: Trie, node: Node, *, path: bool) -> list[NextToken]:
-    """How a node is asked: its followers by name, or the likeliest tokens; along a path where one label is wanted."""
-    known = trie.words[0].path is not None
-    spelt = tuple(int(t) for t in node) if known else "".join(map(str, node))
-    along = path and q.need.want == "argmax"
-    if not known:
-        # How many tokens a word takes is unknown: behind the first one, some more are read.
-        longest = max(len(word.text) for word in trie.words) - len(spelt)
-        places = min(PLACES, 1 + longest // 4) if along and node else 1
-        return [NextToken(_top(q, trie), (), spelt, places)]
-    following, depth = trie.following(node)
-    places = min(PLACES, depth) if along else 1
-    if not q.can.named:
-        return [NextToken(_top(q, trie), (), spelt, places)]
-    here = trie.after(node)
-    width = q.can.named
-    if len(here) > width:
-        return [NextToken(0, tuple(here[i : i + width]), spelt) for i in range(0, len(here), width)]
-    return [NextToken(0, tuple(following[:width]) if places > 1 else tuple(here), spelt, places)]
+def _by_text(q: _Question, trie: Trie, nodes: Sequence[Node]) -> list[tuple[Node, NextToken]]:
+    """Nodes asked for the likeliest tokens, as texts.
+
+    How many tokens a word takes is unknown: behind the first one, some more are read where one label is wanted.
+    """
+    longest = max(len(word.text) for word in trie.words)
+    asked = []
+    for node in nodes:
+        spelt = "".join(map(str, node))
+        along = node and q.need.want == "argmax"
+        places = min(PLACES, 1 + (longest - len(spelt)) // 4) if along else 1
+        asked.append((node, NextToken(_top(q, trie), (), spelt, places)))
+    return asked
+
+
+def _by_id(q: _Question, trie: Trie, nodes: Sequence[Node]) -> list[tuple[Node, NextToken]]:
+    """Nodes asked for what may follow, by name or by the likeliest tokens; along a path where one label is wanted.
+
+    Nodes that can share the tokens they name do, so that they can travel together.
+    """
+    argmax, width = q.need.want == "argmax", q.can.named
+    if not width:
+        places = [min(PLACES, trie.following([node])[1]) if argmax else 1 for node in nodes]
+        return [(n, NextToken(_top(q, trie), (), _ids(n), p)) for n, p in zip(nodes, places, strict=True)]
+    asked: list[tuple[Node, NextToken]] = []
+    for group in _sharing(trie, nodes, width):
+        here = list(dict.fromkeys(i for node in group for i in trie.after(node)))
+        following, depth = trie.following(group)
+        if len(here) > width:  # one node with more followers than can be named at once
+            parts = (tuple(here[i : i + width]) for i in range(0, len(here), width))
+            asked += [(group[0], NextToken(0, part, _ids(group[0]))) for part in parts]
+        elif argmax and depth > 1:
+            named = tuple(following[:width])
+            asked += [(node, NextToken(0, named, _ids(node), min(PLACES, depth))) for node in group]
+        else:
+            asked += [(node, NextToken(0, tuple(here), _ids(node))) for node in group]
+    return asked
+
+
+def _sharing(trie: Trie, nodes: Sequence[Node], width: int) -> Iterator[list[Node]]:
+    """Groups of nodes whose next tokens can be named together."""
+    group: list[Node] = []
+    here: set[int] = set()
+    for node in nodes:
+        after = set(trie.after(node))
+        if group and len(here | after) > width:
+            yield group
+            group, here = [], set()
+        group.append(node)
+        here |= after
+    if group:
+        yield group
+
+
+def _ids(node: Node) -> tuple[int, ...]:
+    return tuple(int(token) for token in node)
 
 
 def _top(q: _Question, trie: Trie) -> int:
@@ -271,21 +311,29 @@ def _next(q: _Question, trie: Trie) -> tuple[list[Node], list[Word]]:
 
 
 def _best_first(q: _Question, standings: Mapping[Word, Standing]) -> tuple[list[Node], list[Word]]:
-    """Where the label with the highest bound is not settled; nothing once no bound reaches the best label."""
+    """Where the labels with the highest bounds are not settled; nothing once no bound reaches the best label.
+
+    One node at a time, or as many as travel together: all whose bounds reach the best label have to be asked anyway,
+    and while no label is settled the likeliest few.
+    """
     uppers, lowers = _by_label(q, standings)
     leader = max(lowers, key=lowers.__getitem__, default=None)
     best = -math.inf if leader is None else lowers[leader]
-    open_ = sorted((y for y in uppers if uppers[y] > best), key=lambda y: -uppers[y])
-    if open_ == [leader]:
+    reaching = {y for y in uppers if uppers[y] > best}
+    if reaching <= {leader}:
         return [], []
-    for label in open_:
-        loose = [(w, s) for w, s in standings.items() if w.label == label and not s.exact]
-        for word, standing in sorted(loose, key=lambda pair: -pair[1].upper):
-            if q.can.forced or (q.can.continuation and standing.ask is None):
-                return [], [word]
-            if standing.ask is not None:
-                return [standing.ask], []
-    return [], []
+    loose = [(word, s) for word, s in standings.items() if word.label in reaching and not s.exact]
+    loose.sort(key=lambda pair: (-uppers[pair[0].label], -pair[1].upper))
+    together = min(q.can.together, FEW) if leader is None else q.can.together
+    nodes: list[Node] = []
+    for word, standing in loose:
+        if not nodes and (q.can.forced or (q.can.continuation and standing.ask is None)):
+            return [], [word]
+        if standing.ask is not None and standing.ask not in nodes:
+            nodes.append(standing.ask)
+        if len(nodes) == together:
+            break
+    return nodes, []
 
 
 def _by_label(q: _Question, standings: Mapping[Word, Standing]) -> tuple[dict[str, float], dict[str, float]]:
@@ -326,7 +374,8 @@ def _scores(q: _Question, trie: Trie, method: str, said: str) -> LabelScores:
     logprobs = {y: min(uppers[y], below) if settled and y != leader and y in loose else uppers[y] for y in q.need.words}
     mass = math.exp(_log_sum([logprobs[y] for y in loose]) - _log_sum(list(logprobs.values()))) if loose else 0.0
     whole = q.need.want == "distribution" or mass <= NEGLIGIBLE
-    return LabelScores(logprobs, method, () if settled else loose, whole, said)
+    raw = {y: q.prior.get(y, 0.0) + logprob for y, logprob in logprobs.items()}
+    return LabelScores(raw, method, () if settled else loose, q.prior, whole, said)
 
 
 def _log_sum(values: Sequence[float]) -> float:
@@ -366,7 +415,7 @@ def _constrained(q: _Question) -> Steps[LabelScores]:
     label = _said(q, answer)
     logprobs = {y: 0.0 if y == label else -math.inf for y in q.need.words}
     labels = tuple(q.need.words)
-    return LabelScores(logprobs, "constrained", labels, False, answer.text)
+    return LabelScores(logprobs, "constrained", labels, whole=False, text=answer.text)
 
 
 def _voted(q: _Question) -> Steps[LabelScores]:
@@ -377,7 +426,7 @@ def _voted(q: _Question) -> Steps[LabelScores]:
     labels = tuple(q.need.words)
     total = votes.total() + 1
     logprobs = {y: math.log((votes[y] + 1 / len(labels)) / total) if votes else -math.inf for y in labels}
-    return LabelScores(logprobs, "votes", labels, True, answers[0].text)
+    return LabelScores(logprobs, "votes", labels, text=answers[0].text)
 
 
 def _shaped(q: _Question, sampling: Sampling) -> Generate:

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from icl_engine.errors import EndpointError, RequestError
 from icl_engine.models.base import Provider
 from icl_engine.models.coalesce import MOST, Together, is_drawn, samples_of, shares
-from icl_engine.models.server import Server, cause, fault_of, header_safe
+from icl_engine.models.server import NoRouteError, Server, cause, fault_of, header_safe, without_route
 from icl_engine.models.wire import Body, choices, has_images, json_format, response, stopped, turns, usage
 from icl_engine.types import Capabilities, Generate, NextToken, Request, Response
 
@@ -95,7 +95,7 @@ class OpenAIEndpoint:
             self.uncertain |= {"schema", "images"}
             chat = Capabilities(text=False, chat=True, top_logprobs=20, schema=True, images=True)
             self.capabilities = replace(chat, samples=True, seed=True)
-        self._together = Together(self._answers, self._kind, lambda _: MOST)
+        self._together = Together(self._answers, self.kind, lambda _: MOST)
         self._left_out: set[str] = set()
         self._connected: tuple[AsyncOpenAI, Server] | None = None
 
@@ -151,7 +151,7 @@ class OpenAIEndpoint:
         answer = await self._together.send(request)
         return stopped(answer, request) if "stop" in self._left_out else answer
 
-    def _kind(self, request: Request) -> Hashable | None:
+    def kind(self, request: Request) -> Hashable | None:
         return samples_of(request) if is_drawn(request) and self.capabilities.samples else None
 
     def body(self, request: Request) -> Body:
@@ -205,7 +205,7 @@ class OpenAIEndpoint:
             read = [response(c, r, used) for c, r, used in zip(found, requests, costs, strict=False)]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise server.unreadable(content) from error
-        server.answered()
+        server.answered("chat/completions" if "messages" in self.body(requests[0]) else "completions")
         return read
 
     async def _post(self, request: Request, several: Body) -> bytes:
@@ -228,7 +228,9 @@ class OpenAIEndpoint:
                 return await self._post(request, several)
             route = "chat/completions" if chat else "completions"
             found = server.refusal(error.status_code, error.response.content, error.response.headers, route)
-            raise found from None
+            raise (
+                without_route(found, server.address, request) if isinstance(found, NoRouteError) else found
+            ) from None
 
     def _spare(self, field: str) -> None:
         """Send a field no longer; say so once."""

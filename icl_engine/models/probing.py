@@ -81,6 +81,8 @@ class Probe:
             answers = yield from self._try(self._request(NextToken(width)))
             if answers and answers[0].places:
                 return min(width, len(answers[0].places[0].seen))
+        # Nothing at all? Where not even plain text is given, the reason ends the run.
+        yield from self._try(self._request(Generate(Sampling(max_tokens=1))))
         return 0
 
     def spelling(self) -> Steps[bool]:

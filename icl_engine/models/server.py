@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from icl_engine.errors import EndpointError, RequestError, bounded, did_you_mean
+from icl_engine.types import Generate, Request
 
 log = logging.getLogger("icl_engine")
 
@@ -20,7 +21,7 @@ LONGEST = ("max_model_len", "context_length", "context_window")
 """What vLLM and SGLang, OpenRouter, and Groq call the longest prompt and answer together."""
 
 NO_MODEL = re.compile(r"\b(model|deployment)\b")
-NO_ROUTE = re.compile(r"no route|endpoint|\burl\b|chat model|not a completion model")
+NO_ROUTE = re.compile(r"no route|endpoint|\burl\b|chat model|not a completion model|: not found$|method not allowed")
 """What a 404 says of a model that is not there, and of a route that is not: the latter may name a model, too."""
 
 CANNOT = re.compile(r"not supported|unsupported|not implemented|does not support")
@@ -43,6 +44,7 @@ class Server:
         self.owner = ""
         self.context: int | None = None
         self._speaks = False
+        self._answered: set[str] = set()
 
     # -- what it says of itself
 
@@ -91,9 +93,11 @@ class Server:
             sizes = [entry.get(key) for key in LONGEST] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
             self.context = next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
-    def answered(self) -> None:
-        """It gave an answer: a model that it does not list is then worth a word, once. llama.cpp has but one model."""
+    def answered(self, route: str) -> None:
+        """It gave an answer on a route: a model that it does not list is then worth a word, once."""
         self._speaks = True
+        self._answered.add(route)
+        # llama.cpp has but one model, and takes any name for it.
         if self.listed and self.name not in self.listed and self.owner != "llamacpp":
             log.warning("%s answers for the model %r, which it does not list%s", *self._hint())
         self.listed = ()
@@ -147,6 +151,8 @@ class Server:
             return EndpointError(f"{address} has no model {name!r} (model.name){hint} ({quoted})")
         if main and status in (404, 405) and not self._speaks:
             return EndpointError(f"{self.address} has no route /{route}; is model.base_url right (…/v1)? {quoted}")
+        if main and status in (404, 405) and route not in self._answered and NO_ROUTE.search(low):
+            return NoRouteError(quoted)
         passing = status in (408, 409, 425, 429) or (status >= 500 and status != 501 and not CANNOT.search(low))
         return RequestError(quoted, retryable=passing, retry_after=seconds(headers))
 
@@ -163,6 +169,25 @@ class Server:
         words = self.words(orjson.dumps(answer))
         # So LM Studio answers on a route that it does not have.
         return RequestError(words, retryable="unexpected endpoint" not in words.lower())
+
+
+class NoRouteError(RequestError):
+    """The server has no such route, though it answers on others."""
+
+
+def without_route(error: NoRouteError, address: str, request: Request) -> RequestError | EndpointError:
+    """What a missing route means: for a question about a capability that it is not there, for any other that none is.
+
+    >>> without_route(NoRouteError("HTTP 404"), "http://h/v1", Request("2 + 2 =", Generate()))
+    EndpointError('http://h/v1 does not complete a plain prompt (HTTP 404); use api: chat')
+    """
+    readout = request.readout
+    plain = isinstance(readout, Generate) and not (readout.choices or readout.grammar or readout.schema)
+    if request.role == "capability" and not plain:
+        return error
+    chat = not isinstance(request.prompt, str)
+    what, other = ("take turns", "completions") if chat else ("complete a plain prompt", "chat")
+    return EndpointError(f"{address} does not {what} ({error}); use api: {other}")
 
 
 def header_safe(key: str) -> None:

@@ -211,14 +211,11 @@ class Trie:
 
     # -- where to ask
 
-    def following(self, node: Node) -> tuple[list[int], int]:
-        """Ids of the tokens that follow a node in some word, the nearest first; and how many places they span."""
-        paths = [w.path for w in self.words if w.path is not None and w.path[: len(node)] == node]
-        depth = max((len(path) - len(node) for path in paths), default=0)
-        ids: dict[int, None] = {}
-        for i in range(len(node), len(node) + depth):
-            ids |= {int(path[i]): None for path in paths if len(path) > i}
-        return list(ids), depth
+    def following(self, nodes: Sequence[Node]) -> tuple[list[int], int]:
+        """Ids of the tokens that follow some nodes in words, the nearest first; and how many places they span."""
+        rests = [w.path[len(n) :] for n in nodes for w in self.words if w.path is not None and w.path[: len(n)] == n]
+        depth = max(map(len, rests), default=0)
+        return list(dict.fromkeys(int(rest[i]) for i in range(depth) for rest in rests if len(rest) > i)), depth
 
     def after(self, node: Node) -> list[int]:
         """Ids of the tokens that come right after a node in some word."""

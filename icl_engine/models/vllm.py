@@ -15,7 +15,7 @@ from icl_engine.models.base import Provider
 from icl_engine.models.coalesce import MOST, Together, is_drawn, samples_of, shares
 from icl_engine.models.dialect import body_of
 from icl_engine.models.figures import echoed_ids, echoed_text
-from icl_engine.models.server import Server, fault_of, header_safe
+from icl_engine.models.server import NoRouteError, Server, fault_of, header_safe, without_route
 from icl_engine.models.tokenizer import Ids, RemoteTokenizer
 from icl_engine.models.wire import Body, choices, has_images, response, usage
 from icl_engine.types import Capabilities, Continuation, NextToken, Request, Response, Spelling
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 TOP = 20
 """The widest top-k that vLLM's servers give unless told otherwise."""
+
+TOGETHER = 32
+"""Nodes of a trie of labels in one HTTP request."""
 
 
 class Vllm(Provider):
@@ -78,7 +81,7 @@ class VllmEndpoint:
         self.capabilities = Capabilities(text=True, chat=True, top_logprobs=TOP)
         self._server = Server(spec.base_url, spec.name, spec.api_key)
         self._tokenizer = RemoteTokenizer(self._below_root, spec.name)
-        self._together = Together(self._answers, self._kind, lambda r: MOST if is_drawn(r) else spec.batch)
+        self._together = Together(self._answers, self.kind, self._most)
         self._by_text = False
         self._client: httpx.AsyncClient | None = None
 
@@ -103,7 +106,9 @@ class VllmEndpoint:
             raise self._server.unreachable(type(error).__name__) from error
         self._server.describe(answer.status_code, answer.content, answer.headers.get("content-type", ""))
         self._tokenizer.llama = self._server.owner == "llamacpp"
-        self.capabilities = replace(self.capabilities, context=self._server.context)
+        # llama.cpp counts the tokens of but one of several prompts.
+        together = 1 if self._server.owner == "llamacpp" else TOGETHER
+        self.capabilities = replace(self.capabilities, context=self._server.context, together=together)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -121,9 +126,8 @@ class VllmEndpoint:
             return Response("", spelt=await self._tokenizer.spell(prompt, readout.texts))
         if isinstance(readout, Continuation):
             return await self._scored(request, readout.text)
-        if isinstance(readout, NextToken) and isinstance(readout.spelt, tuple) and readout.spelt:
-            ids = await self._tokenizer.ids(prompt)
-            return (await self._answers([request], ids))[0]
+        if _spelt(request):
+            await self._tokenizer.ids(prompt)  # once, before those that ask behind the same prompt gather
         return await self._together.send(request)
 
     def body(self, request: Request, ids: Ids = ()) -> tuple[str, Body]:
@@ -135,23 +139,32 @@ class VllmEndpoint:
         """
         return body_of(self._spec.name, request, self._server.owner, ids)
 
-    def _kind(self, request: Request) -> Hashable | None:
+    def kind(self, request: Request) -> Hashable | None:
         """What requests must have in common to travel together: samples of one prompt, or prompts of one readout."""
         if is_drawn(request):
             return samples_of(request) if self.capabilities.samples else None
-        # llama.cpp counts the tokens of but one of the prompts.
-        several = self._spec.batch > 1 and self._server.owner != "llamacpp"
-        if several and isinstance(request.prompt, str) and isinstance(request.readout, NextToken):
-            return replace(request, prompt="")
-        return None
+        if self.capabilities.together == 1 or not isinstance(request.readout, NextToken):
+            return None
+        if _spelt(request):
+            return replace(request, readout=replace(request.readout, spelt=()))
+        several = self._spec.batch > 1 and isinstance(request.prompt, str)
+        return replace(request, prompt="") if several else None
 
-    async def _answers(self, requests: Sequence[Request], ids: Ids = ()) -> Sequence[Response]:
+    def _most(self, request: Request) -> int:
+        """How many requests may travel together."""
+        return MOST if is_drawn(request) else TOGETHER if _spelt(request) else self._spec.batch
+
+    async def _answers(self, requests: Sequence[Request]) -> Sequence[Response]:
         """The answers to samples of one prompt, or to several prompts of one readout, in one HTTP request."""
+        ids = await self._tokenizer.ids(requests[0].prompt) if _spelt(requests[0]) else ()
         route, body = self.body(requests[0], ids)
         drawn = is_drawn(requests[0])
         if len(requests) > 1:
-            body |= {"n": len(requests)} if drawn else {"prompt": [self.body(r)[1]["prompt"] for r in requests]}
-        answer, content = await self._post(f"{self._spec.base_url}/{route}", body, route)
+            body |= {"n": len(requests)} if drawn else {"prompt": [self.body(r, ids)[1]["prompt"] for r in requests]}
+        try:
+            answer, content = await self._post(f"{self._spec.base_url}/{route}", body, route)
+        except NoRouteError as error:
+            raise without_route(error, self._spec.base_url, requests[0]) from error
         try:
             found = choices(answer)[: len(requests)]
             costs = shares(usage(answer), len(found), one_prompt=drawn)
@@ -206,5 +219,11 @@ class VllmEndpoint:
             raise self._server.unreadable(answer.content, route) from error
         if (fault := self._server.fault(found)) is not None:
             raise fault
-        self._server.answered()
+        self._server.answered(route)
         return found, answer.content
+
+
+def _spelt(request: Request) -> bool:
+    """Whether it asks behind tokens that were said after the prompt."""
+    readout = request.readout
+    return isinstance(readout, NextToken) and isinstance(readout.spelt, tuple) and bool(readout.spelt)

@@ -50,6 +50,9 @@ The soles came off.,avoid
 NO_SERVER = "http://127.0.0.1:8000/v1"
 """An address where nothing answers."""
 
+PRICES = "~/.config/icl-engine/prices.json"
+"""Where a user's price file is looked for, on Linux."""
+
 VLLM = f"""\
 model:
   use: vllm
@@ -90,6 +93,7 @@ class Mistake:
         before: what was typed before it, without a mistake.
         saved_as: file -> the name it was saved under as well.
         missing: modules that are not installed.
+        unset: environment variables that are not set.
         elsewhere: mending it takes more than files (a server, a package, a variable).
     """
 
@@ -103,6 +107,7 @@ class Mistake:
     before: tuple[str, ...] = ()
     saved_as: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
     elsewhere: bool = False
 
 
@@ -113,6 +118,20 @@ VERBALIZER = "  - {use: verbalizer, labels: {recommend: recommend, avoid: avoid}
 KETTLE = "Boils fast and pours without a drip.,recommend\n"
 NO_TRAIN = Change("data:\n  train: train.csv\n  test: test.csv\n", "data:\n  test: test.csv\n")
 LOAF = "The best loaf in town.,recommend\n"
+INPUT = f"input:\n{TEMPLATE}  instruction: Would you recommend it?\n{DEMONSTRATIONS}{MODEL}"
+"""The lines on I and f."""
+
+
+def seeing(model: str) -> Change:
+    """Lines on I and f that show a model an image."""
+    template = '  template: {inline: "{{ image }}\\nVerdict: {{ answer }}"}\n'
+    return Change(INPUT, f"input:\n{template}model: {model}\n")
+
+
+def photo(name: str) -> Change:
+    """Test data of one image."""
+    return Change(FILES["test.csv"], f"image,verdict\n{name},recommend\n", "test.csv")
+
 
 MISTAKES: Sequence[Mistake] = (
     Mistake(
@@ -308,6 +327,94 @@ MISTAKES: Sequence[Mistake] = (
         mend="Start the server, and see that host and port are right: `curl http://127.0.0.1:8000/v1/models` has to "
         "list the model. Inside a container `127.0.0.1` is the container itself.",
         elsewhere=True,
+    ),
+    Mistake(
+        "A hosted model without its key",
+        wrong=(Change(MODEL, "model: {use: openai, name: gpt-4.1-mini}\n"),),
+        unset=("OPENAI_API_KEY",),
+        says="no key for openai: set OPENAI_API_KEY, or write api_key: ${NAME}",
+        mend="`export OPENAI_API_KEY=…` in the shell that runs `icl`. For `anthropic` it is `ANTHROPIC_API_KEY`. A key "
+        "under another name is given as `api_key: ${NAME}`. Where the provider refuses it, the run ends with the "
+        "provider's own words.",
+        elsewhere=True,
+    ),
+    Mistake(
+        "One text for a provider that takes turns",
+        wrong=(Change(MODEL, "model: {use: anthropic, name: claude-haiku-4-5, api: completions}\n"),),
+        says="task.yaml:13: model.api: anthropic does not take completions; use chat",
+        mend="Leave `api` out. `api: completions` continues a text, as base models do; Anthropic's API, and nearly all "
+        "models of OpenAI's, only answer turns. See [base and chat models](concepts/models.md#base-and-chat-models).",
+        elsewhere=True,
+    ),
+    Mistake(
+        "Text behind the answer mark",
+        wrong=(
+            Change("      Verdict: {{ answer }}\n", "      Verdict: {{ answer }}.\n"),
+            Change(MODEL, "model: {use: openai, name: davinci-002, api: completions}\n"),
+        ),
+        says="task.yaml:16: output[1]: needs label scores: a cloze is scored inside its sentence, "
+        "and the model gives no log-probabilities of given text",
+        mend="Any text behind the answer mark, even a full stop, makes a "
+        "[cloze](concepts/template.md#prefix-and-cloze): each label is scored together with it, which takes "
+        "log-probabilities of a text that is given. `embedded` has them, and some servers do (`echo`; "
+        "`icl models --probe task.yaml` finds out). Else let the template end with the mark: `Verdict: {{ answer }}`.",
+        elsewhere=True,
+    ),
+    Mistake(
+        "One word for two labels",
+        wrong=(Change(VERBALIZER, "  - {use: verbalizer, labels: {recommend: [yes, fine], avoid: [no, fine]}}\n"),),
+        says="task.yaml:17: output[0].labels: the word 'fine' stands for both 'recommend' and 'avoid'",
+        mend="Each word says one label. Where a model shows only its next tokens, words that begin with the same one "
+        "(“good day”, “good night”) cannot be told apart, either: a run finds that out, and names both labels.",
+        right=(Change(VERBALIZER, "  - {use: verbalizer, labels: {recommend: [yes, fine], avoid: [no, poor]}}\n"),),
+    ),
+    Mistake(
+        "An image that is not there",
+        wrong=(seeing("{use: fake, api: chat, answers: [recommend, avoid]}"), photo("photos/mug.png")),
+        says="test.csv:2: field 'image': no such image file: photos/mug.png (data.images lists the fields that hold "
+        "images)",
+        mend="A path is relative to the file that it stands in, here `test.csv`. A field that only happens to be named "
+        "`image` is text again with `data: {…, images: []}`. See [images](concepts/images.md).",
+        elsewhere=True,
+    ),
+    Mistake(
+        "A file that is no image",
+        wrong=(seeing("{use: fake, api: chat, answers: [recommend, avoid]}"), photo("mug.png")),
+        saved_as={"train.csv": "mug.png"},
+        says="test.csv:2: field 'image': mug.png is not a PNG, JPEG, GIF or WebP image",
+        mend="What counts are a file's first bytes, not its name (here it holds a table). Save the image as one of "
+        "these types, and smaller than 20 MB: a larger one is refused by the same kind of line.",
+        elsewhere=True,
+    ),
+    Mistake(
+        "An image for a model that takes one text",
+        wrong=(
+            seeing("{use: fake, answers: [recommend, avoid]}"),
+            photo("https://example.org/mug.png"),
+        ),
+        says="task.yaml:7: an image is printed: images need a chat model (api: chat)",
+        mend="Images travel in turns: set `api: chat`. `embedded` and `replay` take none.",
+        right=(
+            seeing("{use: fake, api: chat, answers: [recommend, avoid]}"),
+            photo("https://example.org/mug.png"),
+        ),
+    ),
+    Mistake(
+        "A cap on costs without a price",
+        wrong=(Change(MODEL, "model: {use: openai, name: our-fine-tune}\nrun: {max_cost_usd: 0.5}\n"),),
+        unset=("OPENAI_BASE_URL", "ICL_PRICES"),
+        says="task.yaml:14: run.max_cost_usd: cannot be kept: the price of our-fine-tune is unknown; "
+        f"give it in {PRICES} (see docs/concepts/plan.md), or leave the cap out",
+        mend="Write the price [into that file](concepts/plan.md#prices), or leave the cap out and use `limit`. "
+        "`icl plan task.yaml` says what a run would ask.",
+        elsewhere=True,
+    ),
+    Mistake(
+        "A probe without a task",
+        command="icl models --probe",
+        says="--probe: takes a task, whose model is asked: icl models --probe TASK",
+        mend="Models differ, so the one of a task is asked; the task can be a shipped one with another `--model`.",
+        mended_command="icl models --probe task.yaml",
     ),
     Mistake(
         "A run directory of another task",

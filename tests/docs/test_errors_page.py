@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from docs.mistakes import MISTAKES, NO_SERVER, Change, Mistake, errors_page, files
+from docs.mistakes import MISTAKES, NO_SERVER, PRICES, Change, Mistake, errors_page, files
 from docs.pages import DOCS, UPDATE
+
+from icl_engine.engine.prices import usual_file
 
 Icl = Callable[..., tuple[int, str, str]]
 
@@ -40,11 +42,13 @@ def test_a_mistake_is_told_as_the_page_says(
     lay_out(mistake.wrong, mistake.saved_as, nowhere)
     for module in mistake.missing:
         monkeypatch.setitem(sys.modules, module, None)
+    for variable in mistake.unset:
+        monkeypatch.delenv(variable, raising=False)
     for command in mistake.before:
         status, _, err = icl(*shlex.split(command)[1:])
         assert status == 0, err
     status, out, err = icl(*shlex.split(mistake.command)[1:])
-    told = err.replace(f"{tmp_path}/", "").replace(nowhere, NO_SERVER)
+    told = err.replace(f"{tmp_path}/", "").replace(nowhere, NO_SERVER).replace(str(usual_file()), PRICES)
     assert re.sub(r"\b[0-9a-f]{16}\b", "ID", told) == f"error: {mistake.says}\n"
     assert (status, out) == (2, "")
 

@@ -24,7 +24,7 @@ LABELS = {
     "request_refund": "request a refund",
     "track_parcel": "track the parcel",
 }
-WIDE = 20_000
+WIDE = 4_000
 """Next tokens read at each step: wide enough that none of the labels' tokens is missing."""
 ROWS = 3
 MEDIAN, MOST, MARGIN = 0.01, 0.05, 0.1

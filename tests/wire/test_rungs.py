@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,10 +207,9 @@ def test_labels_that_cannot_be_told_apart_are_one_line(
 
 def test_a_schema_that_the_server_refuses_is_asked_for_without(server: StandIn, write_task: WriteTask) -> None:
     server.schema = True
-    schema = {"type": "object", "required": ["a"]}
-    server.refuse = lambda prompt: None
+    schema = {"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"]}
     task = write_task(model=spec(server), output=[{"use": "json", "schema": schema}], metrics=[])
-    icl.run(task, out="kept")
+    assert summary(task, out="kept")["failed"] == 0
     assert all(body["response_format"]["json_schema"]["schema"] == schema for body in server.received)
     server.forget()
     server.unsupported = {"response_format": "this keyword is not supported"}
@@ -244,3 +244,59 @@ def test_a_probe_of_what_is_not_there_is_one_line(server: StandIn, write_task: W
     code, _, err = icl_command("models", "--probe")
     assert (code, "takes a task" in err) == (2, True)
     server.__enter__()
+
+
+@pytest.mark.parametrize(
+    ("output", "metrics"),
+    [
+        (verbalizer("positive", "negative"), ["accuracy"]),
+        ([*verbalizer("positive", "negative"), {"use": "batch_calibration"}], ["accuracy"]),
+        ([{"use": "identity"}], []),
+    ],
+    ids=["scores", "calibrated", "text"],
+)
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_a_server_without_the_route_is_told_in_one_line(
+    server: StandIn, write_task: WriteTask, icl_command: Any, api: str, output: Any, metrics: Any
+) -> None:
+    there = "chat/completions" if api == "completions" else "completions"
+    server.routes = (f"/v1/{there}",)
+    code, _, err = icl_command("run", write_task(model=spec(server, api=api), output=output, metrics=metrics))
+    assert (code, err.count("\n")) == (2, 1), err
+    assert f"use api: {'chat' if api == 'completions' else 'completions'}" in err
+
+
+def test_the_prior_stands_beside_the_figures_it_is_taken_off(scoring: StandIn, write_task: WriteTask) -> None:
+    output = verbalizer("positive", "negative", normalization="pmi")
+    found = icl.run(write_task(model=spec(scoring), output=output))
+    answers = [json.loads(line) for line in (found.path / "answers.jsonl").read_text().splitlines()]
+    assert [a["role"] for a in answers] == ["main", "probe", *["main"] * 5]
+    prior = answers[1]["logprobs"]
+    for answer, row in zip([answers[0], *answers[2:]], found.predictions, strict=True):
+        taken = {label: answer["logprobs"][label] - prior[label] for label in prior}
+        assert max(taken, key=taken.__getitem__) == row["prediction"]
+        ratio = row["distribution"]["positive"] / row["distribution"]["negative"]
+        assert ratio == pytest.approx(math.exp(taken["positive"] - taken["negative"]))
+
+
+@pytest.mark.parametrize("normalization", ["pmi", "mean"])
+def test_a_normalization_takes_log_probabilities(
+    scoring: StandIn, write_task: WriteTask, icl_command: Any, normalization: str
+) -> None:
+    scoring.logprobs, scoring.named, scoring.echo = False, False, "ignored"
+    output = verbalizer("positive", "negative", read="scores", normalization=normalization)
+    code, _, err = icl_command("run", write_task(model=spec(scoring), output=output))
+    assert (code, scoring.received) == (2, [])
+    assert f"normalization: {normalization} takes log-probabilities, and the model gives none" in err
+
+
+def test_nodes_of_one_question_travel_together(scoring: StandIn, write_task: WriteTask) -> None:
+    scoring.words, scoring.pieces = LONG, PIECES
+    task = write_task(
+        model=spec(scoring), test=ROWS, output=verbalizer(*LONG, want="distribution"), run={"concurrency": 1}
+    )
+    found = icl.run(task)
+    nodes = [body for body in scoring.received if isinstance(body["prompt"], list)]
+    assert len(nodes) == len(ROWS)  # behind the root, one HTTP request for all nodes of a row
+    assert all(isinstance(prompt, list) for body in nodes for prompt in body["prompt"])
+    assert found.summary["usage"]["requests"] == len(ROWS) * (1 + len(nodes[0]["prompt"]))

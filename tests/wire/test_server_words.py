@@ -111,7 +111,7 @@ def test_a_route_beside_the_models_may_be_barred(status: int) -> None:
 
 def test_a_server_that_answered_once_may_lack_a_route() -> None:
     quiet = server()
-    quiet.answered()
+    quiet.answered("chat/completions")
     assert isinstance(quiet.refusal(404, b"{}", {}, "completions"), RequestError)
 
 
@@ -167,7 +167,7 @@ def test_an_unlisted_model_is_worth_a_word_once_it_answers(caplog: pytest.LogCap
     for listed in (LISTS, models("gpt-x", "a"), models({"id": "p.gguf", "owned_by": "llamacpp"})):
         found = server(listed)
         for _ in range(3):
-            found.answered()
+            found.answered("completions")
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
     assert "did you mean 'gpt-x-mini'?" in caplog.text
 

@@ -114,10 +114,11 @@ class Verbalizer(Aligner):
 
         Where only the best label was asked for, the others may be known by bounds: then there is no distribution.
         """
-        peak = max(scores.logprobs.values())
+        figures = {label: scores.logprobs[label] - scores.prior.get(label, 0.0) for label in self.labels}
+        peak = max(figures.values())
         if peak == -math.inf:
             return Reading(status="unparsed", trace=("verbalizer: no label was given any probability",))
-        weights = {label: math.exp(scores.logprobs[label] - peak) for label in self.labels}
+        weights = {label: math.exp(figures[label] - peak) for label in self.labels}
         total = sum(weights.values())
         distribution = {label: w / total for label, w in weights.items()}
         value = max(distribution, key=distribution.__getitem__)
