@@ -78,7 +78,7 @@ class VllmEndpoint:
     def __init__(self, spec: Vllm) -> None:
         self._spec = spec
         self.identity = f"{spec.identity or spec.base_url}|{spec.name}"
-        self.capabilities = Capabilities(text=True, chat=True, top_logprobs=TOP)
+        self.capabilities = Capabilities(text=True, chat=True, top_logprobs=TOP, together=TOGETHER)
         self._server = Server(spec.base_url, spec.name, spec.api_key)
         self._tokenizer = RemoteTokenizer(self._below_root, spec.name)
         self._together = Together(self._answers, self.kind, self._most)

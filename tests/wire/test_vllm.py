@@ -249,7 +249,7 @@ def test_a_prompt_that_is_no_unicode_is_told(server: StandIn) -> None:
 
 def test_the_context_is_learnt_from_the_list(server: StandIn) -> None:
     server.models = [{"id": "m", "max_model_len": 2048}]
-    assert check(server.url).capabilities == Capabilities(chat=True, top_logprobs=20, context=2048)
+    assert check(server.url).capabilities == Capabilities(chat=True, top_logprobs=20, together=32, context=2048)
     assert server.received == []
 
 
@@ -266,10 +266,12 @@ def test_an_unknown_model_is_told_with_the_nearest_that_is_listed(server: StandI
 
 
 @pytest.mark.parametrize("prompt", ["Hi", TURNS], ids=["text", "chat"])
-def test_a_missing_route_is_the_requests_own_trouble(server: StandIn, prompt: Any) -> None:
+def test_a_missing_route_ends_the_run_but_answers_a_question_for_a_capability(server: StandIn, prompt: Any) -> None:
     server.routes = ()
-    with pytest.raises(RequestError, match="no route") as found:
+    with pytest.raises(EndpointError, match=f"use api: {'chat' if prompt == 'Hi' else 'completions'}"):
         ask(server, Request(prompt, Generate()), can={})
+    with pytest.raises(RequestError, match="no route") as found:
+        ask(server, Request(prompt, NextToken(5), role="capability"), can={})
     assert not found.value.retryable
 
 
