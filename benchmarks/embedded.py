@@ -18,7 +18,7 @@ import icl_engine as icl
 from icl_engine.config.load import build, load_task
 from icl_engine.models import gguf
 from icl_engine.models.embedded import Embedded, EmbeddedEndpoint
-from icl_engine.models.ladder import TOP
+from icl_engine.models.search import TOP
 
 
 def prompts_of(task: str, limit: int) -> list[str]:

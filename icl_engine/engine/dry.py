@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from icl_engine.errors import RequestError
-from icl_engine.models.ladder import PLACES, ROUNDS, rung
+from icl_engine.models.ladder import rung
 from icl_engine.models.places import place
 from icl_engine.models.probing import hoped, probe
+from icl_engine.models.search import PLACES, ROUNDS
 from icl_engine.models.trie import Node, Trie, Word
 from icl_engine.pipeline import Pipeline
 from icl_engine.types import (

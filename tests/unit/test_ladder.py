@@ -15,7 +15,8 @@ from support.toy import Toy, drive
 
 from icl_engine.alignment.structural.verbalizer import Verbalizer
 from icl_engine.errors import NoLogprobsError, RequestError, TaskError
-from icl_engine.models.ladder import TOP, label_scores, rung
+from icl_engine.models.ladder import label_scores, rung
+from icl_engine.models.search import TOP
 from icl_engine.types import (
     Capabilities,
     Continuation,
