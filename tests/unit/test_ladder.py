@@ -202,7 +202,18 @@ def test_the_mean_does_not_punish_long_labels() -> None:
 def test_a_prior_is_taken_off() -> None:
     model = toy(NAMED, root=ROOT)
     scores = ask(model, need("yes", "no"), prior={"yes": log(0.9), "no": log(0.1)})
-    assert p(scores) == pytest.approx({"yes": 0.6 / 0.9, "no": 3.0})
+    assert p(scores) == pytest.approx({"yes": 0.6, "no": 0.3})
+    assert Verbalizer(labels={"yes": "yes", "no": "no"}).from_scores(scores).distribution == pytest.approx(
+        {"yes": (0.6 / 0.9) / (0.6 / 0.9 + 3.0), "no": 3.0 / (0.6 / 0.9 + 3.0)}
+    )
+
+
+def test_the_argmax_under_a_prior_is_that_of_what_is_left() -> None:
+    model = toy(NAMED, root={" yes": 0.6, " un": 0.3}, after_un=UN)
+    prior = {"yes": log(0.9), "unlikely": log(0.1), "uncertain": log(0.5)}
+    scores = ask(model, replace(LONG, want="argmax"), prior=prior)
+    left = {label: scores.logprobs[label] - prior[label] for label in prior}
+    assert (max(left, key=left.__getitem__), scores.bounded) == ("unlikely", ())
 
 
 @pytest.mark.parametrize("can", [NAMED, TOP_K, WIDE])
