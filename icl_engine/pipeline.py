@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import threading
 import weakref
@@ -36,6 +37,8 @@ from icl_engine.types import (
     Request,
     Role,
 )
+
+log = logging.getLogger("icl_engine")
 
 T = TypeVar("T")
 Inputs = Mapping[str, Any]
@@ -81,6 +84,7 @@ class Pipeline:
         self._fitting: asyncio.Lock | None = None
         self._probing: asyncio.Lock | None = None
         self._ready = not self._endpoint.uncertain
+        self._pictured = False
 
     # -- the method: generators that know nothing of networks
 
@@ -178,6 +182,8 @@ class Pipeline:
             for stage in self.wanted():
                 await self.driver.probe(self.model.api, stage, probe)
             self._ready = True
+            if self._pictured and not self.capabilities.images:
+                log.warning("%s does not seem to look at images: one costs it no tokens", self.model.title)
             clozes = list(self._needs)
             self._needs.clear()
             for cloze in clozes:
@@ -203,6 +209,8 @@ class Pipeline:
         needs = dict(self._needs) or {False: self._need(False)}
         if any(need.schema is not None for need in needs.values()):
             yield {"schema"}
+        if self._pictured:
+            yield {"images"}
         if all(need.kind == "text" for need in needs.values()):
             return
         can = self._endpoint
@@ -237,6 +245,7 @@ class Pipeline:
         """
         prompt = self.manipulator.render(x, self.manipulator.select(x), self._chat)
         self.need(prompt)
+        self._pictured = self._pictured or bool(prompt.images)
         if prompt.images and not self.capabilities.images and "images" not in self.uncertain:
             raise TaskError(f"{self.model.use} takes no images, and the template shows one", key="model")
         return prompt

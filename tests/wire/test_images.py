@@ -139,7 +139,7 @@ def test_anthropic_receives_sources_and_a_breakpoint_after_the_last_demonstratio
     with MessagesApi() as api:
         served = {"use": "anthropic", "base_url": api.url, "name": "m", "api_key": "${ICL_TEST_KEY}"}
         icl.run(write_task(test=ROWS[3:], input=SHOWN, model=served, output=None), out="out")
-        (body,) = api.received
+        (body,) = (b for b in api.received if "Name a colour." not in str(b["messages"]))
 
     def encoded(data: bytes) -> dict[str, Any]:
         source = {"type": "base64", "media_type": "image/png", "data": uri(data).partition(",")[2]}
@@ -155,6 +155,18 @@ def test_anthropic_receives_sources_and_a_breakpoint_after_the_last_demonstratio
         {"role": "user", "content": [encoded(png(4)), text("\nAnd here?")]},
     ]
     assert base64_in(written(folder / "out") + written(folder / "cache")) == []
+
+
+def test_a_model_that_does_not_look_is_told_of_and_asked(
+    served: dict[str, Any], server: StandIn, folder: Path, write_task: WriteTask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stand-in counts no tokens for an image: whether it looks at one cannot be seen from there."""
+    if served["use"] != "vllm":
+        pytest.skip("one server's word is enough")
+    with caplog.at_level(logging.WARNING, "icl_engine"):
+        found = icl.run(write_task(test=ROWS[3:], input=SHOWN, model=served, output=None))
+    assert found.failed == 0
+    assert [r.message for r in caplog.records] == ["m does not seem to look at images: one costs it no tokens"]
 
 
 @pytest.mark.parametrize("status", [400, 413])
