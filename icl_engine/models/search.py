@@ -22,8 +22,9 @@ TOP = 50
 PLACES = 16
 """The most tokens that are said to read a label's path in one request."""
 
-FEW = 8
-"""Nodes that are asked together while no label is settled: more may turn out to be too unlikely to matter."""
+FEW, MANY = 4, 16
+"""Nodes that an argmax asks together while no label is settled, and once one is: measured on 77 intents, more of them
+save no round trip and read nodes that turn out not to matter (2.4 requests and 16 nodes a row; one by one 13.6)."""
 
 ROUNDS = 64
 """Rounds after which an argmax is given as bounded: a stop for sets of labels that no model can tell apart."""
@@ -190,7 +191,7 @@ def _best_first(q: Question, standings: Mapping[Word, Standing]) -> tuple[list[N
         return [], []
     loose = [(word, s) for word, s in standings.items() if word.label in reaching and not s.exact]
     loose.sort(key=lambda pair: (-uppers[pair[0].label], -pair[1].upper))
-    together = min(q.can.together, FEW) if leader is None else q.can.together
+    together = min(q.can.together, FEW if leader is None else MANY)
     nodes: list[Node] = []
     for word, standing in loose:
         if not nodes and (q.can.forced or (q.can.continuation and standing.ask is None)):
