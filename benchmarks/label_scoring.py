@@ -2,7 +2,7 @@
 
     VLLM_SERVER_DEV_MODE=1 vllm serve … --port 8000
     python benchmarks/label_scoring.py --data DIR --url http://127.0.0.1:8000 --lm-eval VENV/bin/python \
-        --tokenizer MODEL_FOLDER [--sets sst2 trec banking77] [--repeat 3] [--concurrency 16]
+        --tokenizer MODEL_FOLDER [--sets sst2 trec banking77] [--repeat 3] [--seed 0] [--concurrency 16]
 
 DIR holds `<set>/train.jsonl` and `<set>/test.jsonl` with `text` and `label`. The rows are a seeded draw from test.
 Our pipeline renders the eight-shot prompts; lm-evaluation-harness gets the very same texts as a multiple-choice task
@@ -38,7 +38,8 @@ import httpx
 
 from icl_engine.config.load import build, load_task
 
-SEED = 0
+CLIENT = Path(__file__).with_name("label_scoring_client.py")
+TASK = "same_prompts"
 SHOTS = 8
 COUNTERS = {
     "prompts": "vllm:request_success_total",
@@ -61,41 +62,6 @@ SETS = {
     "trec": DataSet(100, "Question: {{ text }}\nType: {{ answer }}"),
     "banking77": DataSet(20, "Customer: {{ text }}\nIntent: {{ answer }}"),
 }
-
-OURS = """
-import json, sys, time
-import icl_engine as icl
-given = json.loads(sys.argv[1])
-began = time.perf_counter()
-result = icl.run(given["task"], out=given["out"], cache=False)
-seconds = time.perf_counter() - began
-said = [record["prediction"] for record in result.predictions]
-print(json.dumps({"seconds": seconds, "said": said, "scoring": result.summary["scoring"]}))
-"""
-
-THEIRS = """
-import json, sys, time
-import lm_eval
-from lm_eval.models.openai_completions import LocalCompletionsAPI
-from lm_eval.tasks import TaskManager
-given = json.loads(sys.argv[1])
-model = LocalCompletionsAPI(**given["model"])
-scored, spent = model.loglikelihood, []
-def timed(requests, **options):
-    began = time.perf_counter()
-    found = scored(requests, **options)
-    spent.append(time.perf_counter() - began)
-    return found
-model.loglikelihood = timed
-manager = TaskManager(include_path=given["folder"], include_defaults=False)
-result = lm_eval.simple_evaluate(model, tasks=["same_prompts"], task_manager=manager, bootstrap_iters=0)
-samples = sorted(result["samples"]["same_prompts"], key=lambda sample: sample["doc_id"])
-said = []
-for sample in samples:
-    scores = [float(answer[0]) for answer in sample["filtered_resps"]]
-    said.append(given["labels"][scores.index(max(scores))])
-print(json.dumps({"seconds": sum(spent), "said": said, "scoring": {"method": "echo"}}))
-"""
 
 
 @dataclass(frozen=True)
@@ -164,12 +130,12 @@ class Server:
         into |= {key: value - before[key] for key, value in self.counts().items()}
 
 
-def prepare(name: str, data: Path, folder: Path, model: Mapping[str, Any], concurrency: int) -> Work:
+def prepare(name: str, folder: Path, model: Mapping[str, Any], given: argparse.Namespace) -> Work:
     """Draw the rows, render the prompts with our pipeline, and write them for lm-evaluation-harness."""
-    spec = SETS[name]
+    spec, data = SETS[name], given.data.resolve()
     train, test = (_rows(data / name / f"{split}.jsonl") for split in ("train", "test"))
     labels = tuple(sorted({row["label"] for row in train}))
-    rows = random.Random(SEED).sample(test, spec.rows)
+    rows = random.Random(given.seed).sample(test, spec.rows)
     folder.mkdir()
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     task = {
@@ -177,12 +143,12 @@ def prepare(name: str, data: Path, folder: Path, model: Mapping[str, Any], concu
         "data": {"train": str(data / name / "train.jsonl"), "test": str(folder / "rows.jsonl"), "target": "label"},
         "input": {
             "template": {"inline": spec.template},
-            "demonstrations": {"use": "random", "k": SHOTS, "balanced": True},
+            "demonstrations": {"use": "random", "k": SHOTS},
         },
         "model": dict(model),
         "output": [{"use": "verbalizer", "labels": {label: label for label in labels}, "read": "scores"}],
         "metrics": ["accuracy"],
-        "run": {"seed": SEED, "concurrency": concurrency},
+        "run": {"seed": given.seed, "concurrency": given.concurrency},
     }
     loaded = load_task(task)
     pipeline = build(loaded)
@@ -191,7 +157,7 @@ def prepare(name: str, data: Path, folder: Path, model: Mapping[str, Any], concu
     docs = [{"prompt": p.text, "gold": labels.index(row["label"])} for p, row in zip(prompts, rows, strict=True)]
     (folder / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs), encoding="utf-8")
     theirs = {
-        "task": "same_prompts",
+        "task": TASK,
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(folder / "docs.jsonl")}},
         "test_split": "test",
@@ -203,7 +169,7 @@ def prepare(name: str, data: Path, folder: Path, model: Mapping[str, Any], concu
         "num_fewshot": 0,
         "metric_list": [{"metric": "acc"}],
     }
-    (folder / "same_prompts.yaml").write_text(json.dumps(theirs), encoding="utf-8")
+    (folder / f"{TASK}.yaml").write_text(json.dumps(theirs), encoding="utf-8")
     return Work(task, folder, labels, tuple(row["label"] for row in rows))
 
 
@@ -211,7 +177,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines() if row]
 
 
-def measured(server: Server, python: str, code: str, given: Mapping[str, Any], folder: Path) -> Measured:
+def measured(server: Server, client: str, python: str, what: Mapping[str, Any], folder: Path) -> Measured:
     """One client's run, in a process of its own."""
     counts: dict[str, int] = {}
     environment = {
@@ -220,21 +186,21 @@ def measured(server: Server, python: str, code: str, given: Mapping[str, Any], f
         "HF_HOME": str(folder / "hf"),
         "TOKENIZERS_PARALLELISM": "false",
     }
-    command = [python, "-c", code, json.dumps(given)]
+    command = [python, str(CLIENT), client, json.dumps(what)]
     with server.counted(counts):
         began = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603 - the user's Python
         whole = time.perf_counter() - began
     if done.returncode:
-        sys.exit(f"{python} failed: {done.stderr.strip()[-2000:]}")
+        sys.exit(f"{client} failed: {done.stderr.strip()[-2000:]}")
     said = json.loads(done.stdout.strip().splitlines()[-1])
     return Measured(counts, said["seconds"], whole, tuple(said["said"]), said["scoring"])
 
 
-def ours(server: Server, work: Work, given: argparse.Namespace) -> Measured:
+def ours(server: Server, work: Work, _: argparse.Namespace) -> Measured:
     """`icl.run` on the task."""
     what = {"task": work.task, "out": tempfile.mkdtemp(dir=work.folder)}
-    return measured(server, given.python, OURS, what, work.folder)
+    return measured(server, "icl-engine", sys.executable, what, work.folder)
 
 
 def theirs(server: Server, work: Work, given: argparse.Namespace) -> Measured:
@@ -247,8 +213,8 @@ def theirs(server: Server, work: Work, given: argparse.Namespace) -> Measured:
         "num_concurrent": given.concurrency,
         "timeout": 3600,
     }
-    what = {"model": model, "folder": str(work.folder), "labels": work.labels}
-    return measured(server, given.lm_eval, THEIRS, what, work.folder)
+    what = {"model": model, "folder": str(work.folder), "task": TASK, "labels": work.labels}
+    return measured(server, "lm-eval", given.lm_eval, what, work.folder)
 
 
 CLIENTS = {"icl-engine": ours, "lm-eval": theirs}
@@ -269,7 +235,7 @@ def report(name: str, work: Work, found: Mapping[str, list[Measured]]) -> None:
         print(f"  {client:12}" + "".join(f"{cell:>11}" for cell in cells) + f"  {dict(runs[0].scoring)}", flush=True)
     if len(found) == len(CLIENTS):
         ours, theirs = (figures[client][:-1] for client in CLIENTS)
-        ratios = [f"{b / a:.1f}x" if a else "" for a, b in zip(ours, theirs, strict=True)]
+        ratios = [f"{b / a:.1f}x" if a and b else "" for a, b in zip(ours, theirs, strict=True)]
         agree = same(*(runs[0].said for runs in found.values()))
         print(f"  {'ratio':12}" + "".join(f"{cell:>11}" for cell in ratios))
         print(
@@ -293,11 +259,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--url", required=True)
     parser.add_argument("--lm-eval", required=True, help="a Python that has lm-eval[api] and transformers")
-    parser.add_argument("--python", default=sys.executable, help="a Python that has icl-engine; by default this one")
     parser.add_argument("--tokenizer", required=True, help="the folder of the model's tokenizer, for lm-eval")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--only", choices=CLIENTS, help="measure one client")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the rows and the demonstrations")
     parser.add_argument("--concurrency", type=int, default=16)
     given = parser.parse_args()
     files = [given.data / name / f"{split}.jsonl" for name in given.sets for split in ("train", "test")]
@@ -319,7 +285,7 @@ def main() -> None:
     clients = {name: run for name, run in CLIENTS.items() if given.only in (None, name)}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.sets:
-            work = prepare(name, given.data.resolve(), Path(folder) / name, model, given.concurrency)
+            work = prepare(name, Path(folder) / name, model, given)
             found: dict[str, list[Measured]] = {client: [] for client in clients}
             for turn in range(given.repeat):
                 for client in list(clients)[:: -1 if turn % 2 else 1]:
