@@ -161,7 +161,11 @@ class StandIn:
         self.release()
 
     def forget(self) -> None:
-        """An empty audit."""
+        """An empty audit, once what a killed client had sent has been dealt with."""
+        deadline = time.monotonic() + 5
+        time.sleep(0.1)
+        while self._now and time.monotonic() < deadline:
+            time.sleep(0.01)
         with self._lock:
             for kept in (self.received, self.answered, self.headers, self.paths, self.tokenized, self.probes):
                 kept.clear()
