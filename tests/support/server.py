@@ -156,16 +156,20 @@ class StandIn:
         self._gate.set()
 
     def drop(self) -> None:
-        """Hang up on the prompts that wait, and hold no more."""
+        """Hang up on the prompts that wait, and hold no more; back once all that a client now gone had sent is over."""
         self._dropped = True
         self.release()
+        with socket.create_connection(
+            ("127.0.0.1", self._http.server_port)
+        ) as last:  # those that came before are accepted before
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)
+        deadline = time.monotonic() + 10
+        while self._http.open and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def forget(self) -> None:
-        """An empty audit, once what a killed client had sent has been dealt with."""
-        deadline = time.monotonic() + 5
-        time.sleep(0.1)
-        while self._now and time.monotonic() < deadline:
-            time.sleep(0.01)
+        """An empty audit."""
         with self._lock:
             for kept in (self.received, self.answered, self.headers, self.paths, self.tokenized, self.probes):
                 kept.clear()
@@ -377,6 +381,22 @@ def _chat_figures(rows: Sequence[Body]) -> Body:
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.open = 0
+        """Connections that are not at their end."""
+        self._counting = threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._counting:
+            self.open += 1
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._counting:
+            self.open -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed hangs up: nothing to say."""
