@@ -8,7 +8,9 @@
     ├── EndpointError          the model as a whole cannot be used: unreachable, wrong key, corrupt file (exit 2)
     ├── RequestError           one request got no answer; `retryable` says whether asking again may help
     │   └── NoLogprobsError    it was answered, but without the log-probabilities it asked for
-    ├── BudgetError            the run has spent what it may; running it again goes on from there (exit 4)
+    ├── StorageError           the cache or the run directory cannot be written (exit 2)
+    ├── BudgetError            the run has spent what it may; with a higher cap it goes on from there (exit 4)
+    ├── FailuresError          too many rows got no answer; running it again goes on from there (exit 3)
     └── InterruptedRunError    the user stopped the run; running it again goes on from there (exit 130)
 
 A mistake is told in one line: what, where (file, line, key), and what to do.
@@ -81,20 +83,46 @@ class RequestError(IclError):
         what: the provider's own words, bounded.
         retryable: asking the same again may help (rate limit, 5xx, reset, unreadable body).
         retry_after: seconds the provider asked to wait, if it did.
+        congested: the endpoint has too much to do: fewer requests should be in flight.
+        billed: it may have been paid for, although no answer came (a timeout, a cut or unreadable body).
     """
 
-    def __init__(self, what: str, *, retryable: bool = False, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        congested: bool = False,
+        billed: bool = False,
+    ) -> None:
         super().__init__(what)
         self.retryable = retryable
         self.retry_after = retry_after
+        self.congested = congested
+        self.billed = billed
 
 
 class NoLogprobsError(RequestError):
-    """An answer without the log-probabilities that were asked for, or with figures that cannot be any."""
+    """An answer without the log-probabilities that were asked for, or with figures that cannot be any.
+
+    It was paid for all the same.
+    """
+
+    def __init__(self, what: str, *, retryable: bool = False) -> None:
+        super().__init__(what, retryable=retryable, billed=True)
 
 
 class BudgetError(IclError):
     """A run has spent what it may; what was answered is kept."""
+
+
+class StorageError(IclError):
+    """The cache or the run directory cannot be written; what was answered is kept."""
+
+
+class FailuresError(IclError):
+    """More rows than `run.max_failures` allows got no answer; the run was stopped early, what was answered is kept."""
 
 
 class InterruptedRunError(IclError):

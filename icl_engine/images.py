@@ -117,8 +117,11 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     if changed is not value or isinstance(value, str):
         return changed
     if isinstance(value, Mapping):
-        inside = {k: mapped(v, change) for k, v in value.items()}
-        return value if all(inside[k] is value[k] for k in inside) else inside
+        inside: dict[Any, Any] = {}
+        for key, item in value.items():
+            if (new := mapped(item, change)) is not item:
+                inside[key] = new
+        return {**value, **inside} if inside else value
     if isinstance(value, list | tuple):
         items = [mapped(v, change) for v in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items

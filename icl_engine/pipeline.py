@@ -56,6 +56,9 @@ class Pipeline:
         unlabelled: rows of the train split, for a batch step that has learned nothing yet.
         seed: of every draw.
         concurrency: the most requests in flight.
+        patience: seconds for which a request that fails is tried again.
+        requests_per_minute: the most requests sent in any minute.
+        tokens_per_minute: about the most tokens sent and asked for in any minute.
         cache_folder: where answers are kept; None keeps none.
         source: the resolved task, for `save`; it holds no secret.
         prepare: how a row given to `predict` becomes template variables (renamed fields).
@@ -70,6 +73,9 @@ class Pipeline:
     unlabelled: Sequence[Example] = ()
     seed: int = 0
     concurrency: int = 16
+    patience: float = 120.0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     cache_folder: Path | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     prepare: Callable[[Inputs], Inputs] = dict
@@ -77,6 +83,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._endpoint = self.model.connect()
         self._chat = self.model.api == "chat"
+        self._sampling = self.model.sampling()
         self._needs: dict[bool, Need] = {}
         self._loop: BackgroundLoop | None = None
         self._opening = threading.Lock()
@@ -95,8 +102,8 @@ class Pipeline:
         reading, at = self.chain.begin(self.need(prompt), asked.text, asked.scores)
         questions, known, reach = [asked, *asked.before], dict(states), self.chain.reach(states)
         while at < reach:
-            step = self.chain.steps[at]
-            if isinstance(step, Probing) and reading.distribution is not None:
+            step = self.chain.probing.get(at)
+            if step is not None and reading.distribution is not None:
                 probed = yield from self._probe(step, x, prompt)
                 questions += probed
                 known[at] = step.fit_probes(self._distributions(probed, at, known))
@@ -105,7 +112,7 @@ class Pipeline:
 
     def _ask(self, x: Example, prompt: Prompt, role: Role) -> Steps[Asked]:
         """f: text or label scores, as O needs."""
-        need, sampling = self.need(prompt), self.model.sampling()
+        need, sampling = self.need(prompt), self._sampling
         if need.kind == "scores":
             before = yield from self._prior(x, prompt, need)
             prior = before[0].scores.logprobs if before and before[0].scores else None
@@ -130,7 +137,7 @@ class Pipeline:
         if need.normalization != "pmi":
             return ()
         shown = self.manipulator.render(content_free(x), prompt.demonstrations, self._chat)
-        whole, sampling = replace(need, want="distribution", normalization="sum"), self.model.sampling()
+        whole, sampling = replace(need, want="distribution", normalization="sum"), self._sampling
         scores = yield from label_scores(shown, whole, self.capabilities, role="probe", sampling=sampling)
         return (Asked("probe", shown, scores.text, scores),)
 
@@ -303,8 +310,8 @@ class Pipeline:
         if self._fitting is None:
             self._fitting = asyncio.Lock()
         async with self._fitting:
-            for at, step in enumerate(self.chain.steps):
-                if isinstance(step, Batched) and at not in self.states:
+            for at, step in self.chain.learners.items():
+                if at not in self.states:
                     self.states[at] = await self._fit_batch(at, step)
         return self.states
 
@@ -347,7 +354,8 @@ class Pipeline:
         """The driver; made in the background loop at first use."""
         if not self._drivers:
             cache = None if self.cache_folder is None else Cache(self.cache_folder)
-            self._drivers.append(Driver(self._endpoint, cache, self.concurrency))
+            rates = self.requests_per_minute, self.tokens_per_minute
+            self._drivers.append(Driver(self._endpoint, cache, self.concurrency, self.patience, *rates))
         return self._drivers[0]
 
     def _open(self) -> BackgroundLoop:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from icl_engine.config.load import TaskLike, build, load_task
 from icl_engine.engine.run import RunResult, run
+from icl_engine.errors import IclError
 from icl_engine.pipeline import Pipeline
 
 
@@ -32,5 +35,14 @@ def load(
 
 
 async def arun(task: TaskLike, **options: Any) -> RunResult:
-    """`run` for async code; takes the same options."""
-    return await asyncio.to_thread(lambda: run(task, **options))
+    """`run` for async code; takes the same options. If it is cancelled, what is in flight still comes home."""
+    stop = threading.Event()
+    options.setdefault("stop", stop.is_set)
+    work = asyncio.ensure_future(asyncio.to_thread(lambda: run(task, **options)))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        with contextlib.suppress(IclError):
+            await work
+        raise

@@ -9,7 +9,7 @@ writes (and may misspell) is a `Component`, see `protocols.py`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -242,6 +242,7 @@ class Response:
         spelt: for `Spelling`: the token ids of each text.
         finish: why generation ended, in the provider's word.
         usage: tokens paid for.
+        pause: seconds for which the provider asks that nothing more be sent; never kept in the cache.
     """
 
     text: str
@@ -250,6 +251,7 @@ class Response:
     spelt: tuple[tuple[int, ...], ...] = ()
     finish: str | None = None
     usage: Usage = Usage()
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,18 @@ class Exchange:
     request: Request
     response: Response
     key: str
+
+
+def total(exchanges: Sequence[Exchange]) -> Usage:
+    """The tokens of all answers."""
+    if len(exchanges) == 1:
+        return exchanges[0].response.usage
+    return sum((e.response.usage for e in exchanges), Usage())
+
+
+def usage_of(exchanges: Sequence[Exchange]) -> Usage:
+    """The tokens of an example's own requests; probes, which examples share, are not counted."""
+    return total([e for e in exchanges if e.request.role != "probe"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +415,7 @@ class Prediction:
     @property
     def usage(self) -> Usage:
         """Tokens of the example's own requests; probes, which examples share, are not counted."""
-        return sum((e.response.usage for e in self.exchanges if e.request.role != "probe"), Usage())
+        return usage_of(self.exchanges)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,27 @@ class Chain:
         """The last step that turns text or scores into a value: how targets are written and compared is its to say."""
         return next(step for step in reversed(self.steps) if isinstance(step, Reader))
 
-    @property
+    # Looked up once: to ask a step for its protocol takes longer than to take it.
+
+    @cached_property
     def corrections(self) -> tuple[int, ...]:
         """The places of the steps that need a distribution."""
         return tuple(i for i, step in enumerate(self.steps) if isinstance(step, Probing | Batched))
+
+    @cached_property
+    def probing(self) -> Mapping[int, Probing]:
+        """The steps that ask the model about content-free inputs, by their place."""
+        return {i: step for i, step in enumerate(self.steps) if isinstance(step, Probing)}
+
+    @cached_property
+    def learners(self) -> Mapping[int, Batched]:
+        """The steps that learn from many rows, by their place."""
+        return {i: step for i, step in enumerate(self.steps) if isinstance(step, Batched)}
+
+    @cached_property
+    def scorer(self) -> tuple[int, Scorer | None]:
+        """The step that can read label scores, and its place."""
+        return next(((i, s) for i, s in enumerate(self.steps) if isinstance(s, Scorer)), (0, None))
 
     def write(self, target: Any) -> str:
         """What a demonstration shows for a target."""
@@ -72,7 +89,7 @@ class Chain:
         Raises:
             TaskError: the steps, the template and the model do not fit together.
         """
-        at, scorer = next(((i, s) for i, s in enumerate(self.steps) if isinstance(s, Scorer)), (0, None))
+        at, scorer = self.scorer
         mode = getattr(scorer, "read", "auto") if scorer else "text"
         reason = self._no_scores(at, scorer, can, rationale=rationale, cloze=cloze)
         if mode == "scores" or self.corrections or cloze:
@@ -115,16 +132,14 @@ class Chain:
 
     def begin(self, need: Need, text: str, scores: LabelScores | None) -> tuple[Reading, int]:
         """The first reading and the place of the next step."""
-        if need.kind == "text" or scores is None:
+        at, scorer = self.scorer
+        if need.kind == "text" or scores is None or scorer is None:
             return Reading(text=text), 0
-        at, scorer = next((i, s) for i, s in enumerate(self.steps) if isinstance(s, Scorer))
         return scorer.from_scores(scores), at + 1
 
     def reach(self, states: Mapping[int, Any]) -> int:
         """How many steps can be taken: all, or those before a batch step that has learned nothing yet."""
-        return next(
-            (i for i, s in enumerate(self.steps) if isinstance(s, Batched) and i not in states), len(self.steps)
-        )
+        return next((i for i in self.learners if i not in states), len(self.steps))
 
     def advance(self, reading: Reading, at: int, states: Mapping[int, Any], end: int) -> tuple[Reading, int]:
         """Take the steps from `at` to before `end`. An unparsed reading goes through unchanged."""

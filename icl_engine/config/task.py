@@ -174,23 +174,53 @@ class Input(Section):
 class Run(Section):
     """`run`: how the engine works through the rows; none of it changes a prompt but `seed`.
 
+    The caps hold for a run directory: what earlier sittings in it paid counts, answers from the cache cost nothing.
+    A request is sent only if no cap can be passed by it and all that is in flight; once one does not fit, those in
+    flight come home, the exit status is 4, and with a higher cap the same command goes on from there.
+
     Args:
         seed: decides every draw that has no seed of its own: the same seed, the same demonstrations and order.
-        concurrency: the most requests in flight at once; a model that takes fewer is sent fewer.
+        concurrency: the most requests in flight at once. How many are depends on how the endpoint bears them; a model
+            that takes fewer is sent fewer.
+        requests_per_minute: the most requests sent in any minute.
+        tokens_per_minute: about the most tokens sent and asked for in any minute.
+        retry_seconds: for how long a request is sent again that failed for a reason that may pass (too many requests,
+            a server's fault, a cut connection, no answer in time, an unreadable one).
         limit: only the first rows of the test split.
-        max_cost_usd: what one `icl run` may spend, by the model's price (see `icl plan`). No request is sent once so
-            much is spent; those in flight, at most `concurrency`, still come home. Then the exit status is 4, and
-            running again goes on from there, for as much again.
-        max_failures: how many rows may stay without an answer before the exit status is 3.
+        max_cost_usd: what may be spent, by the model's price (see `icl plan`).
+        max_tokens: how many tokens of prompts and answers may be paid for.
+        max_requests: how many answers may be paid for.
+        max_seconds: after so many seconds nothing more is sent; counted anew in every sitting.
+        max_failures: how many rows may stay without an answer before the exit status is 3: a count, or below 1 a share
+            of the rows. Where it is given the run stops as soon as there are more; null allows none, and goes on to the
+            end all the same.
         cache: keep every answer on disk, and never ask for the same one twice.
     """
 
     seed: int = Field(default=0, ge=0)
     concurrency: int = Field(default=16, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    retry_seconds: float = Field(default=120.0, ge=0.0, allow_inf_nan=False)
     limit: int | None = Field(default=None, ge=1)
     max_cost_usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
-    max_failures: int = Field(default=0, ge=0)
+    max_tokens: int | None = Field(default=None, ge=0)
+    max_requests: int | None = Field(default=None, ge=0)
+    max_seconds: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    max_failures: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     cache: bool = True
+
+    @field_validator("max_failures")
+    @classmethod
+    def _count_or_share(cls, allowed: float | None) -> float | None:
+        if allowed is not None and allowed >= 1 and not allowed.is_integer():
+            raise ValueError("give a whole number of rows, or below 1 a share of them")
+        return allowed
+
+    def failures(self, rows: int) -> int:
+        """How many of the rows may fail."""
+        allowed = self.max_failures or 0.0
+        return int(allowed * rows if allowed < 1 else allowed)
 
 
 class Task(Section):

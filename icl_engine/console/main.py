@@ -1,19 +1,21 @@
 """`icl`: the commands, and how a mistake ends.
 
 Exit status: 0 done; 1 an unexpected fault; 2 a mistake in the task or the command; 3 finished with failed examples
-above the allowed number; 4 stopped by run.max_cost_usd; 130 interrupted (running again goes on after both).
+above the allowed number; 4 stopped by a cap of `run`; 130 interrupted (running again goes on after both).
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import sys
 from importlib import metadata
 
 import typer
 
 from icl_engine.console import compare, init, models, plan, predict, run, schema, show
-from icl_engine.errors import BudgetError, IclError, InterruptedRunError
+from icl_engine.errors import BudgetError, FailuresError, IclError, InterruptedRunError
 
 app = typer.Typer(
     name="icl",
@@ -48,6 +50,9 @@ def _options(
 
 def main() -> None:
     """The console script."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        # A batch system's way to say stop: as an interrupt, so that what is in flight comes home.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except InterruptedRunError as error:
@@ -56,6 +61,9 @@ def main() -> None:
     except BudgetError as error:
         _say(str(error))
         sys.exit(4)
+    except FailuresError as error:
+        _say(str(error))
+        sys.exit(3)
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(130)

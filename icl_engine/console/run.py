@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import sys
+import time
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +18,10 @@ from icl_engine.console.options import ModelOption, SetOption, TaskArgument, loa
 if TYPE_CHECKING:
     from icl_engine.config.load import Loaded
     from icl_engine.engine.run import Progress, RunResult
+
+
+SELDOM = 30.0
+"""Seconds after which progress is told where less than a tenth was done."""
 
 
 def run(
@@ -27,10 +36,13 @@ def run(
     from icl_engine.engine.run import run_loaded
 
     found = loaded(task, model, sets)
+    # What was loaded stays until the end, and rows leave no cycles: looking for some takes a tenth of a fast run.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     with _Bar(notes(found)) as bar:
         result = run_loaded(found, limit=limit, out=out, cache=False if no_cache else None, progress=bar.update)
     _table(result)
-    if result.failed > found.task.run.max_failures:
+    if result.failed > found.task.run.failures(result.summary["examples"]):
         count = "1 example" if result.failed == 1 else f"{result.failed} examples"
         print(f"{count} failed; run again to retry", file=sys.stderr)
         raise typer.Exit(3)
@@ -46,26 +58,20 @@ def notes(found: Loaded) -> list[str]:
 
 
 class _Bar:
-    """Progress on standard error: a bar on a terminal, one line a tenth of the rows elsewhere."""
+    """Progress on standard error: a bar on a terminal; elsewhere now and then a line of JSON, as machines read it."""
 
     def __init__(self, notes: list[str]) -> None:
         self._notes = notes
-        self._live = sys.stderr.isatty()
-        self._said = 0
+        self._live = sys.stderr.isatty() and sys.stdout.isatty()
+        self._said, self._at = 0, time.monotonic()
 
     def __enter__(self) -> _Bar:
         if self._live:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-            self._bar = Progress(
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._row = self._bar.add_task("", total=None, note="")
         return self
@@ -75,15 +81,28 @@ class _Bar:
         while self._notes:
             print(f"note: {self._notes.pop(0)}", file=sys.stderr)
         if self._live:
-            note = f"{p.paid} asked, {p.cached} cached" + (f", {p.retries} retries" if p.retries else "")
-            self._bar.update(self._row, completed=p.done, total=p.total, note=note)
-        elif p.done == p.total or p.done * 10 // p.total > self._said:
-            self._said = p.done * 10 // p.total
-            print(f"{p.done}/{p.total} rows, {p.paid} asked, {p.cached} cached", file=sys.stderr, flush=True)
+            self._bar.update(self._row, completed=p.done, total=p.total, note=told(p))
+        elif p.done == p.total or p.done * 10 // p.total > self._said or time.monotonic() - self._at > SELDOM:
+            self._said, self._at = p.done * 10 // p.total, time.monotonic()
+            print(json.dumps(asdict(p)), file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._bar.stop()
+
+
+def told(p: Progress) -> str:
+    """The figures beside the bar."""
+    parts = [f"{p.rate:,.1f} rows/s", f"{p.paid:,} asked", f"{p.cached:,} cached", f"{p.tokens:,} tokens"]
+    if p.cost_usd:
+        parts.append(f"${p.cost_usd:,.4f}")
+    if p.retries:
+        parts.append(f"{p.retries:,} retries")
+    if p.failed:
+        parts.append(f"{p.failed:,} failed")
+    if p.eta is not None and p.done < p.total:
+        parts.append(f"{timedelta(seconds=round(p.eta))} to go")
+    return " · ".join(parts)
 
 
 def _table(result: RunResult) -> None:

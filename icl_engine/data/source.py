@@ -21,6 +21,10 @@ Source = str | Path | Iterable[Mapping[str, Any]]
 """What names data files (a path, a pattern, an ``hf://`` address), or rows."""
 
 
+SIMPLE = frozenset({str, int, float, bool, type(None)})
+"""Types of values that are no images by themselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """How stored rows become examples.
@@ -62,10 +66,10 @@ class Schema:
 
     def _seen(self, named: Row, where: Mapping[str, Any]) -> Row:
         """The row with its images made such, told by their field where that is not possible."""
-        base = self.base if where.get("file") is None else Path(where["file"]).parent
         for name, value in named.items():
-            if isinstance(value, str) and name not in self.images:
+            if type(value) in SIMPLE and name not in self.images:
                 continue
+            base = self.base if where.get("file") is None else Path(where["file"]).parent
             try:
                 named[name] = images_in(value, base, listed=name in self.images)
             except DataError as error:

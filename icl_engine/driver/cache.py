@@ -2,138 +2,303 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import logging
 import sqlite3
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
-from icl_engine.errors import TaskError
-from icl_engine.types import Continuation, Generate, NextToken, Place, Request, Response, Spelling, Usage
+from icl_engine.driver import pruning
+from icl_engine.driver.content import content_key as content_key
+from icl_engine.driver.content import decode, encode
+from icl_engine.driver.pruning import Pruned, Stats
+from icl_engine.driver.reserve import Reserve
+from icl_engine.driver.salvage import ailment, cause, sound
+from icl_engine.driver.store import ANSWERS as ANSWERS
+from icl_engine.driver.store import PATIENCE, Row, Store, patiently, row, unusable
+from icl_engine.types import Response, Usage
 
-ANSWERS = "answers.sqlite3"
-"""The cache's file."""
+log = logging.getLogger("icl_engine")
 
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, body BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS capabilities (endpoint TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
-)
+T = TypeVar("T")
+
+AGAIN = 0.01
+"""Seconds after which a commit is tried again that another process stood in the way of."""
 
 
-def content_key(identity: str, request: Request) -> str:
-    """SHA-256 (hex) of the endpoint, the whole prompt, its sampling and readout, and the sample's index.
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What runs under one name have paid for, in all their processes.
 
-    An HTTP batch, `n`, retry settings and keys are not part of it; neither is whose question it was.
-
-    >>> a = Request("2 + 2 =", Generate())
-    >>> content_key("m", a) == content_key("m", Request("2 + 2 =", Generate(), role="probe"))
-    True
-    >>> content_key("m", a) == content_key("n", a)
-    False
+    Args:
+        requests: answers paid for.
+        usage: their tokens.
     """
-    prompt: Any = request.prompt
-    if not isinstance(prompt, str):
-        prompt = [
-            [m.role, *(part if isinstance(part, str) else ["image", part.identity] for part in m.parts)] for m in prompt
-        ]
-    match request.readout:
-        case Generate(s, grammar, schema, choices):
-            stop = list(s.stop)
-            readout: list[Any] = ["text", s.max_tokens, s.temperature, stop, s.seed, grammar, schema, *choices]
-        case NextToken(top, named, spelt, places):
-            readout = ["next", top, named, spelt, places]
-        case Continuation(text):
-            readout = ["continuation", text]
-        case Spelling(texts):
-            readout = ["spelling", texts]
-    parts = [identity, prompt, readout, request.sample]
-    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
-
-def encode(response: Response) -> bytes:
-    """A response as JSON; floats survive exactly."""
-    u = response.usage
-    used = [u.prompt_tokens, u.cached_prompt_tokens, u.completion_tokens]
-    places = [[p.said, list(p.seen.items()), p.floor] for p in response.places]
-    return orjson.dumps([response.text, response.tokens, response.finish, used, places, response.spelt])
-
-
-def decode(body: bytes) -> Response:
-    """The response that was encoded; what an older version kept has fewer parts."""
-    text, tokens, finish, used, *more = orjson.loads(body)
-    places, spelt = more or ((), ())
-    return Response(
-        text,
-        tuple((t, p) for t, p in tokens),
-        tuple(Place(said, dict(map(tuple, seen)), floor) for said, seen, floor in places),
-        tuple(map(tuple, spelt)),
-        finish,
-        Usage(*used),
-    )
+    requests: int = 0
+    usage: Usage = field(default_factory=Usage)
 
 
 class Cache:
-    """A SQLite file of answers, safe among processes and crashes (write-ahead log, one transaction an answer).
+    """Answers on disk, found by their content; safe among processes, crashes, full disks and flipped bytes.
+
+    What is kept in one turn of the event loop goes to disk in one transaction.
 
     Args:
         folder: where ``answers.sqlite3`` stands; made if missing.
+        reserve: set space aside, for what is in flight when the disk is full; who asks nothing needs none.
 
     Raises:
-        TaskError: the folder or the file cannot be used.
+        TaskError: the folder or the file cannot be used, or not be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / ANSWERS
+    def __init__(self, folder: Path, *, reserve: bool = True) -> None:
+        self.fault: str | None = None
+        """Why answers can no longer be written; None as long as they can."""
+        self.damaged = 0
+        """Bodies met that were not what was kept."""
+        self._store = Store(folder)
+        self.path = self._store.path
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._prepare()
-        except (OSError, sqlite3.Error) as error:
-            raise TaskError(
-                f"the cache {self.path} cannot be used ({error}); "
-                "set ICL_CACHE_DIR to another folder, or run with --no-cache"
-            ) from error
+            self._reserve = Reserve(folder) if reserve else None
+        except OSError as error:
+            self._store.close()
+            raise unusable(self.path, error) from error
+        self._answers: dict[str, Row] = {}
+        self._notes: dict[str, bytes | None] = {}
+        self._charges: dict[str, list[int]] = {}
+        self._anew: set[str] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._locked: float | None = None
+        self._given_up = False
+        self._lock = threading.RLock()  # what is queued; most of it comes from one event loop
 
-    @retry(
-        # Several who open a new file at once: SQLite does not wait for the one who changes the journal's mode.
-        retry=retry_if_exception_message(match=r".*locked"),
-        wait=wait_random(0.01, 0.1),
-        stop=stop_after_delay(30),
-        reraise=True,
-    )
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        for table in SCHEMA:
-            self._db.execute(table)
+    # -- answers
 
     def get(self, key: str) -> Response | None:
-        """The answer kept under a key."""
-        row = self._db.execute("SELECT body FROM answers WHERE key = ?", (bytes.fromhex(key),)).fetchone()
-        return None if row is None else decode(row[0])
+        """The answer kept under a key; None for none, or for one whose bytes are no longer what was kept."""
+        queued = self._answers.get(key)
+        if queued is not None:
+            return decode(queued[2])
+        name = bytes.fromhex(key)
+        try:
+            found = self._store.find(name)
+        except (sqlite3.Error, MemoryError):
+            found = self._read(lambda: self._store.find(name))
+        if found is None:
+            return None
+        try:
+            if sound(name, *found):
+                return decode(found[0])
+        except (TypeError, ValueError):
+            pass  # kept by another version
+        self._leave_out(key)
+        return None
 
-    def put(self, key: str, response: Response) -> None:
-        """Keep an answer; it is on disk when this returns."""
-        row = (bytes.fromhex(key), encode(response), time.time())
-        self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", row)
+    async def keep(self, key: str, response: Response) -> None:
+        """Keep an answer: it is on disk when this returns, or in memory if there is a `fault`. The first one stays."""
+        with self._lock:
+            if key not in self._answers:
+                self._answers[key] = row(bytes.fromhex(key), encode(response), int(time.time()))
+            if self._given_up:
+                return
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            self._soon()
+        await waiting
+
+    @property
+    def unsaved(self) -> int:
+        """Answers that could not be written: they are in memory alone."""
+        return len(self._answers) if self._given_up else 0
+
+    def _leave_out(self, key: str) -> None:
+        """Have the next answer take the place of a damaged one."""
+        self._anew.add(key)
+        self.damaged += 1
+        if self.damaged == 1:
+            log.warning("the cache %s holds damaged answers; they are left out, and asked again", self.path)
+
+    # -- what runs have paid for
+
+    def charge(self, run: str, spent: Spent) -> None:
+        """Add what a run has paid for; it goes to disk with the answers that are kept in the same turn."""
+        used = spent.usage
+        with self._lock:
+            sums = self._charges.setdefault(run, [0, 0, 0, 0])
+            sums[0] += spent.requests
+            sums[1] += used.prompt_tokens
+            sums[2] += used.cached_prompt_tokens
+            sums[3] += used.completion_tokens
+            self._soon()
+
+    def spent(self, run: str) -> Spent:
+        """What runs under a name have paid for."""
+        kept = self._read(lambda: self._store.note(f"spent {run}"))
+        requests, *used = _sums(kept, self._charges.get(run, ()))
+        return Spent(requests, Usage(*used))
+
+    # -- what endpoints can do
 
     def recall(self, endpoint: str) -> dict[str, Any] | None:
         """What was found of an endpoint's capabilities."""
-        row = self._db.execute("SELECT body FROM capabilities WHERE endpoint = ?", (endpoint,)).fetchone()
-        return None if row is None else dict(orjson.loads(row[0]))
+        name = f"capabilities {endpoint}"
+        body = self._notes[name] if name in self._notes else self._read(lambda: self._store.note(name))
+        return None if body is None else dict(orjson.loads(body))
 
     def remember(self, endpoint: str, found: Mapping[str, Any]) -> None:
         """Keep what was found of an endpoint's capabilities."""
-        self._db.execute("INSERT OR REPLACE INTO capabilities VALUES (?, ?)", (endpoint, orjson.dumps(found)))
+        self._note(f"capabilities {endpoint}", orjson.dumps(found))
 
     def forget(self, endpoint: str) -> None:
         """Have an endpoint's capabilities found anew."""
-        self._db.execute("DELETE FROM capabilities WHERE endpoint = ?", (endpoint,))
+        self._note(f"capabilities {endpoint}", None)
+
+    def _note(self, name: str, body: bytes | None) -> None:
+        with self._lock:
+            self._notes[name] = body
+            self._soon()
+
+    # -- size
+
+    def stats(self) -> Stats:
+        """How much it holds."""
+        return self._whole(lambda: pruning.stats(self._store))
+
+    def prune(self, max_bytes: int | None = None, older_than: timedelta | None = None) -> Pruned:
+        """Drop the oldest answers, and give their space back; other processes may keep answers meanwhile.
+
+        Args:
+            max_bytes: until the file is no larger; None for any size.
+            older_than: those that are older; None for any age.
+
+        Raises:
+            TaskError: the file cannot be written.
+        """
+        return self._whole(lambda: pruning.prune(self._store, max_bytes, older_than))
+
+    def _whole(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            try:
+                return work()
+            except (sqlite3.Error, OSError) as error:
+                raise unusable(self.path, error) from error
+
+    # -- to and from the disk
+
+    def _read(self, work: Callable[[], T]) -> T | None:
+        """What `work` reads; None where that cannot be done."""
+        with self._lock:
+            try:
+                return patiently(lambda: self._store.whole(work))
+            except (sqlite3.Error, OSError, MemoryError) as error:
+                self._fail(error)
+                return None
+
+    def _soon(self) -> None:
+        """Write what is queued in the event loop's next turn, or at once where there is no loop."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._save(wait=True)
+            return
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None and not self._save():
+            self._loop = loop
+            loop.call_later(AGAIN, self._flush)
+            return
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _save(self, *, wait: bool = False) -> bool:
+        """Write what is queued; returns whether that is over, one way or the other.
+
+        Args:
+            wait: for another process that holds the lock, and try what was given up; else the loop tries again.
+        """
+        with self._lock:
+            if not (self._answers or self._notes or self._charges) or (self._given_up and not wait):
+                return True
+            try:
+                if wait:
+                    patiently(self._store.write, self._work)
+                else:
+                    self._store.write(self._work)
+            except (sqlite3.Error, OSError, MemoryError) as error:
+                if not wait and self._patient(error):
+                    return False
+                self._given_up = not self._rescue(error)
+                if self._given_up:
+                    return True
+            self._given_up, self._locked = False, None
+            self._anew.difference_update(self._answers)
+            self._answers.clear()
+            self._notes.clear()
+            self._charges.clear()
+        return True
+
+    def _work(self) -> None:
+        """All that is queued, in one transaction."""
+        if self._anew:
+            self._store.add([self._answers[key] for key in self._anew & self._answers.keys()], anew=True)
+        self._store.add(self._answers.values())
+        for name, body in self._notes.items():
+            self._store.set_note(name, body)
+        for run, sums in self._charges.items():
+            name = f"spent {run}"
+            self._store.set_note(name, orjson.dumps(_sums(self._store.note(name), sums)))
+
+    def _patient(self, error: Exception) -> bool:
+        """Whether to wait on for another process."""
+        if ailment(error) != "locked":
+            return False
+        now = time.monotonic()
+        self._locked = now if self._locked is None else self._locked
+        return now - self._locked < PATIENCE
+
+    def _rescue(self, error: Exception) -> bool:
+        """Write what is queued into the space that was set aside, or that the log gives back; whether that went."""
+        self._fail(error)
+        if ailment(error) == "locked":
+            return False
+        for free in ([] if self._reserve is None else [self._reserve.close]) + [self._store.shrink]:
+            free()
+            try:
+                self._store.write(self._work)
+            except (sqlite3.Error, OSError, MemoryError):
+                continue
+            return True
+        return False
+
+    def _fail(self, error: Exception) -> None:
+        """Say why nothing more can be written; the first cause is what matters."""
+        why = f"another process has locked it for {PATIENCE:g} s" if ailment(error) == "locked" else cause(error)
+        self.fault = self.fault or f"the cache {self.path} cannot be written ({why}); what was answered is kept"
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Write what is still queued, and close the file."""
+        self._save(wait=True)
+        if self._reserve is not None:
+            self._reserve.close()
+        self._store.close()
+
+
+def _sums(kept: bytes | None, more: Sequence[int]) -> list[int]:
+    """A run's figures as they are kept, and what is to be added."""
+    return [a + b for a, b in zip_longest(orjson.loads(kept or b"[0,0,0,0]"), more, fillvalue=0)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -16,11 +17,14 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from icl_engine.driver.budget import Budget
-from icl_engine.driver.cache import Cache, content_key
-from icl_engine.errors import EndpointError, RequestError
+from icl_engine.driver.budget import Budget, Claim
+from icl_engine.driver.cache import Cache, Spent, content_key
+from icl_engine.driver.limiter import Limiter
+from icl_engine.driver.slot import Slot
+from icl_engine.driver.started import Started
+from icl_engine.errors import EndpointError, RequestError, StorageError
 from icl_engine.protocols import Endpoint, Gathering, Steps
-from icl_engine.types import Capabilities, Exchange, Request, Response
+from icl_engine.types import Capabilities, Exchange, Generate, Request, Response, Usage
 
 T = TypeVar("T")
 
@@ -34,71 +38,8 @@ TRIES = 3
 """How often a question for a capability is asked: servers answer 500 to what they cannot do."""
 
 
-class Started(Generic[T]):
-    """A request generator at its first requests, so that queries can be ordered before they are sent."""
-
-    def __init__(self, steps: Steps[T]) -> None:
-        self._steps = steps
-        self._result: list[T] = []
-        self.first = self._advance(lambda: next(steps))
-
-    def send(self, responses: Sequence[Response]) -> Sequence[Request] | None:
-        """The next requests; None at the end."""
-        return self._advance(lambda: self._steps.send(responses))
-
-    def throw(self, error: RequestError) -> Sequence[Request] | None:
-        """Tell the generator that its requests got no answer: its next requests, or the error again."""
-        return self._advance(lambda: self._steps.throw(error))
-
-    def _advance(self, step: Callable[[], Sequence[Request]]) -> Sequence[Request] | None:
-        try:
-            return step()
-        except StopIteration as end:
-            self._result.append(end.value)
-            return None
-
-    def result(self) -> T:
-        """What the generator returned."""
-        return self._result[0]
-
-
 class _GivenUpError(Exception):
     """A request in flight was cancelled by whoever asked it."""
-
-
-class _Slot:
-    """A place among the requests in flight; several requests that travel as one share it.
-
-    All who wait for it go on in the same turn of the event loop, so that they meet again at the endpoint.
-    """
-
-    def __init__(self, slots: asyncio.Semaphore) -> None:
-        self._slots, self._holders = slots, 0
-        self._taken: asyncio.Future[Literal[True]] | None = None
-
-    async def __aenter__(self) -> None:
-        self._holders += 1
-        try:
-            if self._taken is None:
-                self._taken = asyncio.ensure_future(self._slots.acquire())
-            await asyncio.shield(self._taken)
-        except BaseException:
-            self._let_go()
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._let_go()
-
-    def _let_go(self) -> None:
-        self._holders -= 1
-        taken = self._taken
-        if self._holders or taken is None:
-            return
-        self._taken = None
-        if taken.done() and not taken.cancelled():
-            self._slots.release()
-        else:
-            taken.cancel()
 
 
 @dataclass
@@ -110,12 +51,29 @@ class Counts:
         cached: answers found in the cache.
         retries: requests sent again.
         probes: answers that told what the endpoint can do.
+        prompt_tokens: of what was paid for.
+        cached_prompt_tokens: of these, what the provider read from its prompt cache.
+        completion_tokens: of what was paid for.
     """
 
     paid: int = 0
     cached: int = 0
     retries: int = 0
     probes: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def pay(self, used: Usage) -> None:
+        """Count an answer's tokens."""
+        self.prompt_tokens += used.prompt_tokens
+        self.cached_prompt_tokens += used.cached_prompt_tokens
+        self.completion_tokens += used.completion_tokens
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens paid for."""
+        return Usage(self.prompt_tokens, self.cached_prompt_tokens, self.completion_tokens)
 
 
 class Driver:
@@ -125,29 +83,42 @@ class Driver:
         endpoint: who answers.
         cache: where answers are kept; None keeps none.
         concurrency: the most requests in flight.
-        deadline: seconds after which a request is not tried again.
+        patience: seconds for which a request that fails is tried again.
+        requests_per_minute: the most requests sent in any minute; None for no limit.
+        tokens_per_minute: about the most tokens sent and asked for in any minute; None for no limit.
     """
 
     def __init__(
-        self, endpoint: Endpoint, cache: Cache | None = None, concurrency: int = 16, deadline: float = 120.0
+        self,
+        endpoint: Endpoint,
+        cache: Cache | None = None,
+        concurrency: int = 16,
+        patience: float = 120.0,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._identity = endpoint.identity
+        self._gathers = endpoint if isinstance(endpoint, Gathering) else None
         self.cache = cache
         self.concurrency = min(concurrency, endpoint.capabilities.concurrency or concurrency)
+        self.limiter = Limiter(self.concurrency, requests_per_minute, tokens_per_minute)
+        self._rated = tokens_per_minute is not None
         self.counts = Counts()
         self.budget: Budget | None = None
-        self._slots = asyncio.Semaphore(self.concurrency)
+        self.ledger: str | None = None
+        """Under what name the cache adds up what is paid for."""
         self._flying: dict[str, asyncio.Future[Response]] = {}
         self._probes: dict[str, Response] = {}
-        self._checked: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._checked = False
         self._backoff = wait_random_exponential(multiplier=0.25, max=20.0)
-        self._deadline = deadline
+        self._patience = patience
 
     async def begin(self, steps: Steps[T]) -> Started[T]:
         """Start a generator, and answer what it asks the tokenizer before its first question to the model."""
         started = Started(steps)
-        while started.first and all(request.role == "spelling" for request in started.first):
+        while started.first and started.first[0].role == "spelling":
             try:
                 answered = await self._answer(started.first)
             except RequestError as error:
@@ -233,28 +204,27 @@ class Driver:
                 raise exchange
         return [exchange for exchange in answered if isinstance(exchange, Exchange)]
 
-    def _shared(self, batch: Sequence[Request]) -> Iterator[_Slot]:
-        """A slot for each request; those that will travel in one HTTP request have it together."""
-        gathers = self.endpoint if isinstance(self.endpoint, Gathering) else None
-        slots: dict[Hashable, _Slot] = {}
+    def _shared(self, batch: Sequence[Request]) -> Iterator[Slot | None]:
+        """A slot for each request that may travel with others in one HTTP request; these have it together."""
+        slots: dict[Hashable, Slot] = {}
         for request in batch:
-            kind = gathers.kind(request) if gathers is not None else None
-            yield _Slot(self._slots) if kind is None else slots.setdefault(kind, _Slot(self._slots))
+            kind = self._gathers.kind(request) if self._gathers is not None else None
+            yield None if kind is None else slots.setdefault(kind, Slot(self.limiter))
 
-    async def ask(self, request: Request, slot: _Slot | None = None) -> Exchange:
+    async def ask(self, request: Request, slot: Slot | None = None) -> Exchange:
         """One request's answer: from the cache, from a twin in flight, or from the endpoint."""
         key = content_key(self._identity, request)
-        shared = request.role in ("probe", "spelling")
-        if shared and key in self._probes:
+        if request.role not in ("probe", "spelling"):
+            return await self._find(key, request, slot)
+        if key in self._probes:
             return Exchange(request, self._probes[key], key)
-        exchange = await self._find(key, request, slot or _Slot(self._slots))
-        if shared:
-            if len(self._probes) >= PROBES:
-                self._probes.clear()
-            self._probes[key] = exchange.response
+        exchange = await self._find(key, request, slot)
+        if len(self._probes) >= PROBES:
+            self._probes.clear()
+        self._probes[key] = exchange.response
         return exchange
 
-    async def _find(self, key: str, request: Request, slot: _Slot) -> Exchange:
+    async def _find(self, key: str, request: Request, slot: Slot | None) -> Exchange:
         cache = None if request.role == "capability" else self.cache
         if cache is not None:
             kept = cache.get(key)
@@ -269,8 +239,11 @@ class Driver:
         flight = self._flying[key] = asyncio.get_running_loop().create_future()
         try:
             response = await self._send(request, slot)
-            if cache is not None:
-                cache.put(key, response)
+            if self.cache is not None:
+                if self.ledger is not None and request.role != "spelling":
+                    self.cache.charge(self.ledger, Spent(1, response.usage))
+                if cache is not None:
+                    await cache.keep(key, response)
             flight.set_result(response)
         except BaseException as error:
             flight.set_exception(error if isinstance(error, Exception) else _GivenUpError())
@@ -280,45 +253,99 @@ class Driver:
             del self._flying[key]
         return Exchange(request, response, key)
 
-    async def _send(self, request: Request, slot: _Slot) -> Response:
-        async with slot:
-            # Looked at here, a slot at hand: no more than what is in flight can go over the cap.
-            if self.budget is not None:
-                self.budget.check()
-            await self._check()
-            tries = AsyncRetrying(
-                retry=retry_if_exception(lambda e: isinstance(e, RequestError) and e.retryable),
-                stop=stop_after_attempt(TRIES) if request.role == "capability" else stop_after_delay(self._deadline),
-                wait=self._wait,
-                reraise=True,
-            )
-            async for attempt in tries:
-                with attempt:
-                    self.counts.retries += attempt.retry_state.attempt_number > 1
-                    response = await self.endpoint.send(request)
-                    self.counts.paid += request.role not in ("spelling", "capability")
-                    self.counts.probes += request.role == "capability"
-            if self.budget is not None:
-                self.budget.charge(response.usage)
-            return response
+    async def _send(self, request: Request, slot: Slot | None) -> Response:
+        """The endpoint's answer; asked again for as long as that may help."""
+        try:
+            response = await self._try(request, slot)
+        except RequestError as error:
+            if not error.retryable:
+                raise
+            response = await self._retry(request, error)
+        if request.role == "capability":
+            self.counts.probes += 1
+        elif request.role != "spelling":
+            self.counts.paid += 1
+            self.counts.pay(response.usage)
+        return response
+
+    async def _retry(self, request: Request, failed: RequestError | None) -> Response:
+        """Ask again after a failure, with jitter; waiting its turn anew, so that others may go on meanwhile."""
+
+        async def again() -> Response:
+            nonlocal failed
+            if failed is not None:
+                error, failed = failed, None
+                raise error
+            self.counts.retries += 1
+            return await self._try(request, None)
+
+        tries = AsyncRetrying(
+            retry=retry_if_exception(lambda e: isinstance(e, RequestError) and e.retryable),
+            stop=stop_after_attempt(TRIES) if request.role == "capability" else stop_after_delay(self._patience),
+            wait=self._wait,
+            reraise=True,
+        )
+        return await tries(again)
+
+    async def _try(self, request: Request, slot: Slot | None) -> Response:
+        """Send a request once: in its turn, within the budget."""
+        tokens = _about(request) if self._rated else 0
+        if slot is not None:
+            await slot.take()
+        elif not self.limiter.try_acquire(tokens):
+            await self.limiter.acquire(tokens)
+        give_back = slot.leave if slot is not None else self.limiter.release
+        budget = self.budget if request.role != "spelling" else None
+        claim: Claim | None = None
+        began = time.monotonic()
+        try:
+            if not self._checked:
+                await self._check()
+            if self.cache is not None and self.cache.fault is not None:
+                raise StorageError(self.cache.fault)
+            if budget is not None:
+                claim = await budget.claim(request)
+            began = time.monotonic()
+            response = await self.endpoint.send(request)
+        except BaseException as error:
+            failed = error if isinstance(error, RequestError) else RequestError("", billed=_may_be_billed(error))
+            give_back(time.monotonic() - began if failed.congested else None, congested=failed.congested)
+            if failed.retry_after is not None:
+                self.limiter.pause(failed.retry_after)
+            if budget is not None and claim is not None:
+                budget.settle(claim, None, billed=failed.billed)
+            raise
+        give_back(time.monotonic() - began)
+        if response.pause:
+            self.limiter.pause(response.pause)
+        if tokens:
+            real = response.usage.prompt_tokens + response.usage.completion_tokens
+            self.limiter.used(tokens, real, time.monotonic() - began)
+        if budget is not None and claim is not None:
+            budget.settle(claim, response.usage)
+        return response
 
     def _wait(self, state: RetryCallState) -> float:
-        """Seconds until the next try: what the provider asked for, else exponential with full jitter."""
+        """Seconds until the next try: exponential with full jitter; where the provider said how long, little more.
+
+        What it asked for is waited for by all (`Limiter.pause`).
+        """
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, RequestError) else None
-        return self._backoff(state) if asked is None else asked + 0.1 * self._backoff(state)
+        asked = isinstance(error, RequestError) and error.retry_after is not None
+        return 0.1 * self._backoff(state) if asked else self._backoff(state)
 
     async def _check(self) -> None:
         """Check the endpoint before its first request, once for all who wait."""
-        check = self._checked
+        check = self._checking
         if check is None:
-            check = self._checked = asyncio.ensure_future(self.endpoint.check())
+            check = self._checking = asyncio.ensure_future(self.endpoint.check())
         try:
             await asyncio.shield(check)
+            self._checked = True
         except EndpointError:
             # Whoever asks next checks anew; those who waited with us were told the same.
-            if self._checked is check:
-                self._checked = None
+            if self._checking is check:
+                self._checking = None
             raise
 
     async def close(self) -> None:
@@ -326,3 +353,16 @@ class Driver:
         await self.endpoint.close()
         if self.cache is not None:
             self.cache.close()
+
+
+def _may_be_billed(error: BaseException) -> bool:
+    """Whether a request that was given up may have been charged for: not one that the endpoint refused."""
+    return not isinstance(error, EndpointError)
+
+
+def _about(request: Request) -> int:
+    """About how many tokens a request takes of a minute's: providers count a prompt's characters and the most said."""
+    prompt, readout = request.prompt, request.readout
+    sent = len(prompt) if isinstance(prompt, str) else sum(len(message.text) for message in prompt)
+    said = readout.sampling.max_tokens if isinstance(readout, Generate) else 1
+    return sent // 4 + said

@@ -24,7 +24,7 @@ class BackgroundLoop:
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="icl-loop", daemon=True)
         self._thread.start()
         self._close = weakref.finalize(self, _stop, self._loop, self._thread)
@@ -49,6 +49,15 @@ class BackgroundLoop:
     def close(self) -> None:
         """Stop the loop and its thread; safe to call twice."""
         self._close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, which takes a third less of the processor, where there is one (not on Windows)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from itertools import groupby
 
 from icl_engine.engine.planning import Planner
@@ -12,8 +13,11 @@ from icl_engine.engine.tokens import counter
 from icl_engine.pipeline import Pipeline
 from icl_engine.types import Example, Exchange, Message, Role
 
-Question = tuple[Role, str | tuple[Message, ...], str]
-"""Whose it is, its prompt, and the content key of its first request."""
+Question = tuple[Role, str | tuple[Message, ...] | int, str]
+"""Whose it is, its prompt (beyond the first rows, its length), and the content key of its first request."""
+
+COUNTED = 2048
+"""Rows whose tokens are counted. Those of further rows follow from the length of their prompts."""
 
 
 class Expected:
@@ -21,33 +25,73 @@ class Expected:
 
     Args:
         pipeline: the run's.
+        first: its first row: all rows' questions take as much as its own, as long as nothing is known.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, first: Example) -> None:
         self.planner = Planner(pipeline, counter(pipeline.model))
-        self._usual: dict[Role, Taken] = {}
-        self._window: list[tuple[int, list[Question]]] = []
+        self._usual = self.planner.usual(first)
+        self._window: list[tuple[int, Sequence[Question]]] = []
+        self._rows = self._length = self._further_length = 0
+        self._further: Counter[Role] = Counter()
 
-    def add(self, x: Example, exchanges: Sequence[Exchange]) -> None:
-        """Count a row by what was asked for it; one without an answer, by its prompt."""
-        sums = self.planner.sums
-        if not sums.rows:
-            self._usual = self.planner.usual(x)
-        asked = groupby(
-            (e for e in exchanges if e.request.role != "spelling"), key=lambda e: (e.request.role, e.request.prompt)
-        )
-        questions = [(role, prompt, next(group).key) for (role, prompt), group in asked]
-        if not questions:
-            questions = [("main", self.planner.pipeline.check(x).shown, "")]
-        self._window.append((sums.rows, questions))
-        sums.rows += 1
+    def unanswered(self, number: int, x: Example) -> list[Question]:
+        """The question of a row that got no answer."""
+        prompt = self.planner.pipeline.check(x).shown
+        return [("main", prompt if number < COUNTED else len(flat(prompt)), "")]
+
+    def add(self, asked: Sequence[Question], new: Collection[str]) -> None:
+        """Count a row.
+
+        Args:
+            asked: for it.
+            new: the keys of its answers that no row before rests on.
+        """
+        asked = [question for question in asked if not question[2] or question[2] in new]
+        if self._rows < COUNTED:
+            self._window.append((self._rows, asked))
+        else:
+            for role, length, _ in asked:
+                self._further[role] += 1
+                self._further_length += length if isinstance(length, int) else len(flat(length))
+        self._rows += 1
         if len(self._window) == WINDOW:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Count the rows that wait for their window to be full."""
+    def _flush(self) -> None:
+        """Count the rows that wait for their window to be full, in the order in which they were sent."""
         rows, self._window = self._window, []
-        for index, questions in sorted(rows, key=lambda row: flat(row[1][0][1])):
-            for role, prompt, key in questions:
-                if not key or self.planner.sums.new(key):
-                    self.planner.sums.add(index, role, prompt, self._usual.get(role, Taken()))
+        for index, asked in sorted(rows, key=lambda row: _first(row[1])):
+            for role, prompt, _ in asked:
+                assert not isinstance(prompt, int)
+                self._length += len(flat(prompt))
+                self.planner.sums.add(index, role, prompt, self._usual.get(role, Taken()))
+
+    def finish(self) -> Planner:
+        """The planner, all rows counted."""
+        self._flush()
+        sums = self.planner.sums
+        sums.rows = self._rows
+        if self._further and self._length:
+            sums.extend(self._further, self._usual, self._further_length / self._length)
+        self._further.clear()
+        return self.planner
+
+
+def _first(asked: Sequence[Question]) -> str:
+    """By what rows of a window are sorted: the prompt that is asked first."""
+    prompt = asked[0][1] if asked else ""
+    return "" if isinstance(prompt, int) else flat(prompt)
+
+
+def questions(number: int, exchanges: Sequence[Exchange]) -> list[Question]:
+    """What was asked for a row, one question for each prompt."""
+    if len(exchanges) == 1 and (request := exchanges[0].request).role != "spelling":
+        prompt = request.prompt
+        return [(request.role, prompt if number < COUNTED else len(flat(prompt)), exchanges[0].key)]
+    asked = groupby(
+        (e for e in exchanges if e.request.role != "spelling"), key=lambda e: (e.request.role, e.request.prompt)
+    )
+    return [
+        (role, prompt if number < COUNTED else len(flat(prompt)), next(group).key) for (role, prompt), group in asked
+    ]

@@ -15,7 +15,6 @@ from icl_engine.engine.survey import survey
 from icl_engine.engine.tokens import TokenCounter, Tokens, counter
 from icl_engine.errors import EndpointError, MissingExtraError, RequestError
 from icl_engine.pipeline import Pipeline
-from icl_engine.protocols import Probing
 from icl_engine.types import Request, Response, Spelling
 
 Range = tuple[int, int]
@@ -231,7 +230,7 @@ def _warnings(loaded: Loaded, planner: Planner, cost: tuple[float, float] | None
         rows = "1 prompt is" if sums.over == 1 else f"{sums.over} prompts are"
         yield f"{rows} longer than the context window of {window} tokens{about}, the first at row {sums.first_over}"
     yield from _beginnings(planner)
-    calibrating = [step.use for step in chain.steps if isinstance(step, Probing)]
+    calibrating = [chain.steps[at].use for at in chain.probing]
     if calibrating and sums.rows > 1 and 2 * sums.probing > sums.rows:
         yield (
             f"{calibrating[0]} asks its content-free inputs anew for each row's own demonstrations: "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from icl_engine.driver.cache import Cache, content_key
-from icl_engine.driver.driver import Started
+from icl_engine.driver.started import Started
 from icl_engine.engine.dry import LONGEST, Dry, most
 from icl_engine.engine.stream import WINDOW, flat, order
 from icl_engine.engine.sums import Sums, Taken

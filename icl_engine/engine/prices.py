@@ -75,6 +75,16 @@ class Price(BaseModel):
         dollars = (used.prompt_tokens - cached) * self.input + cached * self.read + used.completion_tokens * self.output
         return round(dollars / 1e6, 9)
 
+    def most(self, used: Usage) -> float:
+        """USD at most of what a provider counted: as if all that it did not read from its cache was put there.
+
+        >>> Price(model="m", input=2.0, output=8.0, cache_write=2.5).most(Usage(prompt_tokens=1_000_000))
+        2.5
+        """
+        cached = min(used.cached_prompt_tokens, used.prompt_tokens)
+        prompts = (used.prompt_tokens - cached) * max(self.input, self.written) + cached * self.read
+        return (prompts + used.completion_tokens * self.output) / 1e6
+
     @property
     def read(self) -> float:
         """Of prompt tokens read from the prompt cache."""

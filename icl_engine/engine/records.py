@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,7 +11,7 @@ import orjson
 from icl_engine.alignment.text import text_of
 from icl_engine.errors import RequestError
 from icl_engine.images import written
-from icl_engine.types import Example, Exchange, Image, Message, Prediction, Prompt, Reading, Usage
+from icl_engine.types import Example, Exchange, Image, Message, Prediction, Prompt, Reading, Usage, total, usage_of
 
 Record = dict[str, Any]
 
@@ -21,8 +21,8 @@ def line(record: Record) -> bytes:
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS, default=str)
 
 
-def prediction_record(x: Example, result: Prediction | RequestError) -> Record:
-    """The line of an example, before it is judged."""
+def prediction_record(x: Example, result: Prediction | RequestError, exchanges: Sequence[Exchange] = ()) -> Record:
+    """The line of an example, before it is judged; `exchanges` are what its prediction rests on."""
     record: Record = {"id": x.id, "inputs": dict(written(x.inputs))}
     if isinstance(result, RequestError):
         failed = {"prompt_sha256": None, "text": None, "prediction": None, "target": x.target, "correct": None}
@@ -34,7 +34,7 @@ def prediction_record(x: Example, result: Prediction | RequestError) -> Record:
     record |= {"status": result.status, "distribution": result.distribution}
     record["demonstrations"] = [d.example.id for d in result.demonstrations]
     record["trace"] = list(result.reading.trace)
-    record["usage"] = usage_record(result.usage)
+    record["usage"] = usage_record(usage_of(exchanges))
     return record
 
 
@@ -65,10 +65,10 @@ def usage_record(usage: Usage) -> dict[str, int]:
     }
 
 
-def answer_records(prediction: Prediction) -> list[Record]:
+def answer_records(prediction: Prediction, answers: Sequence[Exchange]) -> list[Record]:
     """One line for each question put to the model: its key, prompt, text, label log-probabilities and usage."""
     by_prompt: dict[str | tuple[Message, ...], list[Exchange]] = {}
-    for exchange in prediction.exchanges:
+    for exchange in answers:
         by_prompt.setdefault(exchange.request.prompt, []).append(exchange)
     records = []
     for asked in prediction.asked:
@@ -88,7 +88,7 @@ def answer_records(prediction: Prediction) -> list[Record]:
                 "text": asked.text,
                 "logprobs": dict(asked.scores.logprobs) if asked.scores else None,
                 "bounded": list(asked.scores.bounded) if asked.scores else [],
-                "usage": usage_record(sum((e.response.usage for e in exchanges), Usage())),
+                "usage": usage_record(total(exchanges)),
             }
         )
     return records

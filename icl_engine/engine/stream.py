@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Generic, TypeVar
 
-from icl_engine.driver.driver import Driver, Started
+from icl_engine.driver.driver import Driver
+from icl_engine.driver.started import Started
+from icl_engine.engine.held import Held
 from icl_engine.errors import RequestError
 from icl_engine.protocols import Steps
 from icl_engine.types import Exchange, Message
 
 X = TypeVar("X")
 T = TypeVar("T")
+R = TypeVar("R")
 
 WINDOW = 256
 """Rows rendered ahead and ordered by prompt, so that equal prefixes travel together and a prefix cache serves them."""
 
+AHEAD = 100_000
+"""Rows that may be done before one that is not: a straggler holds nothing back until then."""
+
 HEAVY = 64_000_000
 """Bytes of images after which a window is closed early: they are held until their row is sent."""
 
-Outcome = tuple[X, T | RequestError, tuple[Exchange, ...]]
 
-
-class Stream(Generic[X, T]):
+class Stream(Generic[X, T, R]):
     """Runs ``steps(x)`` for every x, at most `driver.concurrency` at once.
 
     Args:
         driver: who sends.
         steps: the method.
-        stopping: asked before a new row is begun; true ends the stream after what is in flight.
+        made: (number of the row, x, what came of it or why nothing did, exchanges) -> what is kept of a row.
+        emit: takes what is kept, in the order of the rows.
+        stopping: asked before a row is begun; true ends the stream after what is in flight.
         report: told how many rows are done, as they arrive.
     """
 
@@ -39,50 +45,63 @@ class Stream(Generic[X, T]):
         self,
         driver: Driver,
         steps: Callable[[X], Steps[T]],
+        made: Callable[[int, X, T | RequestError, tuple[Exchange, ...]], R],
+        emit: Callable[[R], None],
         stopping: Callable[[], bool] = lambda: False,
         report: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._driver, self._steps, self._stopping, self._report = driver, steps, stopping, report
+        self._driver, self._steps, self._made, self._emit = driver, steps, made, emit
+        self._stopping, self._report = stopping, report
+        self._ready: deque[tuple[int, X, Started[T]]] = deque()
+        self._held: Held[R] = Held()
+        self._filling = asyncio.Lock()
+        self._moved = asyncio.Event()
+        self._fault: Exception | None = None
+        self._over = self._mute = False
 
-    async def over(self, rows: Iterator[X]) -> AsyncIterator[Outcome[X, T]]:
-        """(x, result or the reason there is none, exchanges) of each row, in the order of the rows.
+    async def run(self, rows: Iterator[X]) -> int:
+        """Take all rows; how many were emitted, fewer than there are if it was stopped.
 
-        A row without an answer does not end the stream; any other error does, once what is in flight has been kept.
+        A row without an answer does not end the stream; any other error does, once what is in flight has come home
+        and been kept.
         """
         numbered = enumerate(rows)
-        ready: deque[tuple[int, X, Started[T]]] = deque()
-        flying: set[asyncio.Task[tuple[int, Outcome[X, T]]]] = set()
-        done: dict[int, Outcome[X, T]] = {}
-        emitted = 0
+        workers = [asyncio.ensure_future(self._work(numbered)) for _ in range(self._driver.concurrency)]
         try:
-            while True:
-                while len(flying) < self._driver.concurrency and not self._stopping():
-                    if not ready:
-                        # A straggler holds back its window: begin no third one, so that memory stays bounded.
-                        if len(done) > 2 * WINDOW:
-                            break
-                        ready.extend(await self._window(numbered))
-                    if not ready:
-                        break
-                    flying.add(asyncio.ensure_future(self._one(*ready.popleft())))
-                if not flying:
-                    return
-                finished, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
-                # Every task is looked at, so that none reports its error a second time on its own.
-                for error in [task.exception() for task in finished]:
-                    if error is not None:
-                        raise error
-                done.update(task.result() for task in finished)
-                self._report(emitted + len(done))
-                while emitted in done:
-                    yield done.pop(emitted)
-                    emitted += 1
-        except Exception:
-            await asyncio.gather(*flying, return_exceptions=True)
-            raise
+            await asyncio.gather(*workers)
         finally:
-            for task in flying:
-                task.cancel()
+            for worker in workers:
+                worker.cancel()
+            self._held.close()
+        if self._fault is not None:
+            raise self._fault
+        return self._held.next
+
+    async def _work(self, numbered: Iterator[tuple[int, X]]) -> None:
+        """Take one row after the other, for as long as there are some and nothing is amiss."""
+        try:
+            while self._fault is None and not self._stopping():
+                if not self._ready:
+                    async with self._filling:
+                        if not self._ready and not await self._fill(numbered):
+                            return
+                    continue
+                await self._one(*self._ready.popleft())
+        except Exception as error:  # the first is told, when all others have come home
+            self._fault = self._fault or error
+            self._moved.set()
+
+    async def _fill(self, numbered: Iterator[tuple[int, X]]) -> bool:
+        """Render the next window of rows; whether there were any."""
+        while len(self._held) >= AHEAD and self._fault is None:
+            self._moved.clear()
+            await self._moved.wait()
+        if self._over:
+            return False
+        window = await self._window(numbered)
+        self._ready.extend(window)
+        self._over = not window
+        return bool(window)
 
     async def _window(self, numbered: Iterator[tuple[int, X]]) -> list[tuple[int, X, Started[T]]]:
         window: list[tuple[int, X, Started[T]]] = []
@@ -95,12 +114,20 @@ class Stream(Generic[X, T]):
                 break
         return sorted(window, key=lambda row: order(row[2]))
 
-    async def _one(self, index: int, x: X, started: Started[T]) -> tuple[int, Outcome[X, T]]:
+    async def _one(self, number: int, x: X, started: Started[T]) -> None:
         try:
             result, exchanges = await self._driver.finish(started)
-            return index, (x, result, exchanges)
+            kept = self._made(number, x, result, exchanges)
         except RequestError as error:
-            return index, (x, error, ())
+            kept = self._made(number, x, error, ())
+        self._held.put(number, kept)
+        if number == self._held.next and not self._mute:
+            self._mute = True  # if one cannot be taken, none of those behind it is
+            for due in self._held.due():
+                self._emit(due)
+            self._mute = False
+            self._moved.set()
+        self._report(self._held.next + len(self._held))
 
 
 def _weight(started: Started[T]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from icl_engine.engine.prices import Price
@@ -108,6 +108,25 @@ class Sums:
         if role == "main" and self.context is not None and tokens.about > self.context:
             self.over += 1
             self.first_over = index if self.first_over is None else min(index, self.first_over)
+
+    def extend(self, further: Mapping[Role, int], taken: Mapping[Role, Taken], length: float) -> None:
+        """Add questions whose tokens are not counted, by those that are.
+
+        Args:
+            further: role -> questions.
+            taken: role -> what each takes.
+            length: of their prompts, in those of the counted ones.
+        """
+        before = self.requests.total()
+        for role, n in further.items():
+            each = taken.get(role, Taken())
+            self.requests[role] += n * each.requests
+            self.further[role] += n * each.further
+        self.prompt, self.paid, self.again, self.more = (
+            tokens * (1 + length) for tokens in (self.prompt, self.paid, self.again, self.more)
+        )
+        times = self.requests.total() / max(1, before)
+        self.said, self.places, self.images = (round(n * times) for n in (self.said, self.places, self.images))
 
     @property
     def to_pay(self) -> int:

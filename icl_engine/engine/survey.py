@@ -39,6 +39,11 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None, planner: Plann
             check_target(loaded, pipeline.chain, x, source, index, "data.test")
             _check_cluster(loaded, x, index)
         try:
+            if count and template.surely(x.inputs):
+                count += 1
+                if planner is not None:
+                    planner.add(x)
+                continue
             cloze = template.example(x.inputs).cloze
             if cloze not in clozes:
                 clozes.add(cloze)

@@ -63,9 +63,10 @@ class FewShot:
 
         An image counts by its bytes (or its URL).
         """
-        names = x.inputs.keys() - {"id"} if self.template.whole_row else self.template.variables
-        shown = (identified(x.inputs.get(name)) for name in sorted(names))
-        return "\x1f".join(" ".join(str(value).casefold().split()) for value in shown)
+        names = sorted(x.inputs.keys() - {"id"}) if self.template.whole_row else self.template.ordered
+        shown = [x.inputs.get(name) for name in names]
+        texts = [value if type(value) is str else str(identified(value)) for value in shown]
+        return "\x1f".join([" ".join(text.casefold().split()) for text in texts])
 
     def render(self, x: Example, demonstrations: tuple[Demonstration, ...], chat: bool) -> Prompt:
         """x after the given demonstrations; with `chat` as turns.

@@ -22,6 +22,9 @@ _FIRST = 0x100000
 _NUMBERED = re.compile(f"{_MARK}([{chr(_FIRST)}-{chr(0x10FFFD)}])")
 _PIECE = re.compile(f"[{_MARK}]")
 
+SIMPLE = frozenset({str, int, float, bool, type(None)})
+"""Types of values that are no images and hold none."""
+
 
 class Mark:
     """Stands for a value while rendering: it can be printed and passed on, not looked into."""
@@ -75,6 +78,8 @@ class ImageMarks:
 
     def over(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The inputs with a mark in each image's place."""
+        if all(type(value) in SIMPLE for value in inputs.values()):
+            return inputs
         marked: Mapping[str, Any] = mapped(inputs, self._marked)
         return marked
 

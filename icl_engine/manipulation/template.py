@@ -18,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from icl_engine.errors import TemplateError, bounded, did_you_mean
 from icl_engine.images import AnyImage
-from icl_engine.manipulation.marks import AnswerMark, ImageMark, ImageMarks, printed
+from icl_engine.manipulation.marks import SIMPLE, AnswerMark, ImageMark, ImageMarks, printed
 
 RESERVED = frozenset({"answer", "target", "instruction", "x"})
 
@@ -138,7 +138,15 @@ class Template:
             raise self.error("'instruction' is printed in the instruction block, not in the example")
         fields = _fields_of_x(body)
         self.variables = frozenset(free - RESERVED) | (fields or frozenset())
+        self.ordered = sorted(self.variables)
         self.whole_row = "x" in free and fields is None
+        # Text and bare variables: what such a template prints, and whether it can, is plain from the row.
+        printed = [n for node in example for n in (node.nodes if isinstance(node, nodes.Output) else [node])]
+        self._bare = all(isinstance(n, nodes.TemplateData | nodes.Name) for n in printed) and "x" not in free
+
+    def surely(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether it is plain, without rendering, that it can be rendered with these inputs."""
+        return self._bare and all(type(inputs.get(name)) in SIMPLE and name in inputs for name in self.variables)
 
     def missing(self, inputs: Mapping[str, Any]) -> frozenset[str]:
         """Variables the example may print that a row does not have (it may not need them: only rendering tells)."""
@@ -197,9 +205,11 @@ class Template:
         tree = nodes.Template([*shared, *body], lineno=1)
         tree.set_environment(self._environment)
         try:
-            return self._environment.from_string(tree)
+            compiled = self._environment.from_string(tree)
         except TemplateSyntaxError as error:
             raise self.error(bounded(error.message or "syntax error"), error.lineno) from error
+        compiled.globals = dict(compiled.globals)  # a chain of maps is slow to copy, once for every row
+        return compiled
 
     def _render(self, template: JinjaTemplate, variables: Mapping[str, Any]) -> str:
         try:

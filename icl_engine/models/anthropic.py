@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
 from pydantic import Field, field_validator
 
 from icl_engine.errors import EndpointError, IclError, RequestError, bounded
 from icl_engine.models.base import Provider
 from icl_engine.models.messages import closed, message_of, turns
-from icl_engine.models.server import cause, fault_of, header_safe, seconds
+from icl_engine.models.rates import asked, passing, pause, spent
+from icl_engine.models.server import CONGESTED, cause, fault_of, header_safe, lost
 from icl_engine.types import Capabilities, Generate, Request, Response
 
 if TYPE_CHECKING:
@@ -31,8 +33,6 @@ WITH_TEMPERATURE = {"anthropic-version": "2023-06-01"}
 NO_TEMPERATURE = re.compile(
     r"temperature.*(deprecated|not support|unsupported|not permitted|only be set|only.*default)|anthropic-version"
 )
-EXHAUSTED = re.compile(r"credit balance|billing_error|spend.limit|api usage limits")
-"""What errors of several statuses say where the account may not spend more."""
 DECLARED = {"schema": "structured_outputs", "images": "image_input"}
 """Our capabilities -> what newer versions of the API declare of a model."""
 
@@ -178,19 +178,23 @@ class AnthropicEndpoint:
         rest = {key: value for key, value in body.items() if key not in named}
         headers = WITH_TEMPERATURE if "temperature" in body else None
         try:
-            answer: Any = await client.messages.create(**named, extra_body=rest, extra_headers=headers)
+            create = client.messages.with_raw_response.create
+            answer = (await create(**named, extra_body=rest, extra_headers=headers)).http_response
+        except UnicodeEncodeError as error:
+            raise RequestError(f"the prompt cannot be sent: {error.reason}") from None
         except anthropic.APIConnectionError as error:
-            raise RequestError(f"no answer from {client.base_url} ({cause(error)})", retryable=True) from None
+            raise lost(error, str(client.base_url)) from None
         except anthropic.APIStatusError as error:
             if "temperature" in body and self._without_temperature(error):
                 return await self.send(request)
             raise self._refusal(error) from None
-        except ValueError as error:
-            raise RequestError(f"an unreadable answer: {bounded(str(error))}", retryable=True) from None
         try:
-            return message_of(answer.to_dict(mode="json", warnings=False), stop)
+            read = message_of(orjson.loads(answer.content), stop)
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise RequestError(f"an unreadable answer: {self._redacted(str(answer))!r}", retryable=True) from None
+            words = self._redacted(answer.content.decode("utf-8", "replace"))
+            raise RequestError(f"an unreadable answer: {words!r}", retryable=True, billed=True) from None
+        wait = pause(answer.headers)
+        return replace(read, pause=wait) if wait else read
 
     def body(self, request: Request) -> dict[str, Any]:
         """The wire body of a request.
@@ -238,8 +242,9 @@ class AnthropicEndpoint:
         """The error where no further request would be answered, or None."""
         status, (kind, words) = error.status_code, _said(error)
         said, base = f"HTTP {status}: {self._redacted(words)}", self._connection().base_url
-        if status in (400, 402, 403, 429) and (status == 402 or EXHAUSTED.search(f"{kind} {words}".lower())):
-            return EndpointError(f"{base}: the account may not spend more: {said}")
+        content = error.response.content
+        if why := spent(status, content, asked(status, error.response.headers, content)):
+            return EndpointError(f"{base}: {why}: {said}")
         if status in (401, 403):
             return EndpointError(f"{base} refuses the key (model.api_key): {said}")
         if status == 404 and kind == "not_found_error" and re.search(r"\bmodel\b", words):
@@ -256,8 +261,10 @@ class AnthropicEndpoint:
         words = f"HTTP {status}: {self._redacted(_said(error)[1])}"
         if status == 404:
             return EndpointError(f"{self._connection().base_url}: {words}; is model.base_url right?")
-        passing = status in (408, 409, 425, 429) or status >= 500
-        return RequestError(words, retryable=passing, retry_after=seconds(error.response.headers))
+        if not passing(status):
+            return RequestError(words)
+        wait = asked(status, error.response.headers, error.response.content)
+        return RequestError(words, retryable=True, retry_after=wait, congested=status in CONGESTED)
 
     def _redacted(self, text: str) -> str:
         return bounded(text.replace(self._key, "***") if self._key else text)

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,8 @@ from pydantic import Field, field_validator
 from icl_engine.errors import EndpointError, RequestError
 from icl_engine.models.base import Provider
 from icl_engine.models.coalesce import MOST, Together, is_drawn, samples_of, shares
-from icl_engine.models.server import NoRouteError, Server, cause, fault_of, header_safe, without_route
+from icl_engine.models.rates import pause
+from icl_engine.models.server import NoRouteError, Server, cause, fault_of, header_safe, lost, without_route
 from icl_engine.models.wire import Body, choices, has_images, json_format, response, stopped, turns, usage
 from icl_engine.types import Capabilities, Generate, NextToken, Request, Response
 
@@ -194,7 +195,7 @@ class OpenAIEndpoint:
     async def _answers(self, requests: Sequence[Request]) -> Sequence[Response]:
         """The answers to samples of one prompt, in one HTTP request."""
         several = {"n": len(requests)} if len(requests) > 1 else {}
-        content = await self._post(requests[0], several)
+        content, headers = await self._post(requests[0], several)
         server = self._connection()[1]
         try:
             answer = orjson.loads(content)
@@ -202,14 +203,15 @@ class OpenAIEndpoint:
                 raise fault
             found = choices(answer)[: len(requests)]
             costs = shares(usage(answer), len(found), one_prompt=True)
-            read = [response(c, r, used) for c, r, used in zip(found, requests, costs, strict=False)]
+            wait = pause(headers)
+            read = [response(c, r, used, wait) for c, r, used in zip(found, requests, costs, strict=False)]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise server.unreadable(content) from error
         server.answered("chat/completions" if "messages" in self.body(requests[0]) else "completions")
         return read
 
-    async def _post(self, request: Request, several: Body) -> bytes:
-        """POST a request; the answer's bytes. A field that the model refuses is left out, from then on."""
+    async def _post(self, request: Request, several: Body) -> tuple[bytes, Mapping[str, str]]:
+        """POST a request; the answer's bytes and headers. A field that the model refuses is left out, from then on."""
         client, server = self._connection()
         import openai
 
@@ -217,11 +219,12 @@ class OpenAIEndpoint:
         chat = "messages" in body
         resource: Any = client.chat.completions if chat else client.completions
         try:
-            return bytes((await resource.with_raw_response.create(**body)).content)
+            answer = (await resource.with_raw_response.create(**body)).http_response
+            return answer.content, answer.headers
         except UnicodeEncodeError as error:
             raise RequestError(f"the prompt cannot be sent: {error.reason}") from None
         except openai.APIConnectionError as error:
-            raise RequestError(f"no answer: {cause(error)}", retryable=True) from None
+            raise lost(error, server.address) from None
         except openai.APIStatusError as error:
             if (field := _refused(error)) in body:
                 self._spare(field)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
 from icl_engine.errors import EndpointError, RequestError, bounded, did_you_mean
+from icl_engine.models.rates import asked, passing, spent
 from icl_engine.types import Generate, Request
 
 log = logging.getLogger("icl_engine")
@@ -26,6 +25,21 @@ NO_ROUTE = re.compile(r"no route|endpoint|\burl\b|chat model|not a completion mo
 
 CANNOT = re.compile(r"not supported|unsupported|not implemented|does not support")
 """What some servers say with a status of 500, where they will never answer."""
+
+TOO_LARGE = re.compile(r"request too large")
+"""What OpenAI says with a status of 429 of a request that is more than a whole minute allows."""
+
+CONGESTED = frozenset({402, 408, 429, 503, 504, 522, 524, 529})
+"""Statuses that say that there is too much to do, or that it took too long: fewer requests in flight may help.
+
+A 502 says nothing of the kind: what stands behind a gateway gave no answer that was one, as when it starts again;
+where it has too much to do, gateways say 503 or 504. At 402 there is too much that is not paid yet (OpenRouter).
+"""
+
+UNSENT = frozenset(
+    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "LocalProtocolError", "UnsupportedProtocol"}
+)
+"""What goes wrong in httpx before a request is sent."""
 
 
 class Server:
@@ -116,6 +130,7 @@ class Server:
         """What it says in the body of an error, in whatever shape."""
         try:
             said = orjson.loads(content)
+            said = said[0] if isinstance(said, list) and said else said  # Google's form
             error = said.get("error") or said
             text = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
         except (ValueError, AttributeError):
@@ -142,8 +157,9 @@ class Server:
         quoted = self._quoted(status, content)
         low = quoted.lower()
         main = route.endswith("completions")  # what else there is may be barred, or not there, where this works
-        if status == 402 or (status == 429 and b"insufficient_quota" in content):
-            return EndpointError(f"{self.address}: the account may not spend more: {quoted}")
+        wait = asked(status, headers, content)
+        if why := spent(status, content, wait):
+            return EndpointError(f"{self.address}: {why}: {quoted}")
         if main and (status == 401 or (status == 403 and "logprobs" not in low)):
             return self._refused_key(quoted)
         if status == 404 and NO_MODEL.search(low) and not NO_ROUTE.search(low):
@@ -153,22 +169,38 @@ class Server:
             return EndpointError(f"{self.address} has no route /{route}; is model.base_url right (…/v1)? {quoted}")
         if main and status in (404, 405) and route not in self._answered and NO_ROUTE.search(low):
             return NoRouteError(quoted)
-        passing = status in (408, 409, 425, 429) or (status >= 500 and status != 501 and not CANNOT.search(low))
-        return RequestError(quoted, retryable=passing, retry_after=seconds(headers))
+        never = status == 501 or (status >= 500 and CANNOT.search(low)) or (status == 429 and TOO_LARGE.search(low))
+        again = passing(status) and not never
+        if not again:
+            return RequestError(quoted)
+        return RequestError(quoted, retryable=True, retry_after=wait, congested=status in CONGESTED)
 
     def unreadable(self, content: bytes, route: str = "completions") -> RequestError:
         """An answer that is none: a model may do better next time, elsewhere it is a page for what is not there."""
         words = self.redacted(content.decode("utf-8", "replace"))
-        return RequestError(f"an unreadable answer: {words!r}", retryable=route.endswith("completions"))
+        model = route.endswith("completions")
+        return RequestError(f"an unreadable answer: {words!r}", retryable=model, billed=model)
 
-    def fault(self, answer: Any) -> RequestError | None:
-        """What an answer means that is an error, though its status was 200."""
-        error = answer.get("error") if isinstance(answer, dict) and not answer.get("choices") else None
+    def fault(self, answer: Any) -> EndpointError | RequestError | None:
+        """What an answer means that is an error, though its status was 200, as where a model had begun (OpenRouter)."""
+        if not isinstance(answer, dict):
+            return None
+        found = answer.get("choices")
+        first = found[0] if isinstance(found, list) and found else answer
+        error = first.get("error") if isinstance(first, dict) else None
         if not error:
             return None
-        words = self.words(orjson.dumps(answer))
+        content = orjson.dumps(first)
+        words = self.words(content)
+        code = str(error.get("code")) if isinstance(error, dict) else ""
+        status = int(code) if re.fullmatch("[45][0-9]{2}", code) else 0
+        wait = asked(status or 429, {}, content)
+        if why := spent(status or 429, content, wait):
+            return EndpointError(f"{self.address}: {why}: {words}")
         # So LM Studio answers on a route that it does not have.
-        return RequestError(words, retryable="unexpected endpoint" not in words.lower())
+        if "unexpected endpoint" in words.lower() or (status and not passing(status)):
+            return RequestError(words)
+        return RequestError(words, retryable=True, retry_after=wait, congested=status in CONGESTED, billed=True)
 
 
 class NoRouteError(RequestError):
@@ -200,23 +232,6 @@ def header_safe(key: str) -> None:
         raise EndpointError("the key (model.api_key) has white space or letters in it that no key has")
 
 
-def seconds(headers: Mapping[str, str]) -> float | None:
-    """How long a server asks to wait, by its headers: seconds, milliseconds, or until a date.
-
-    >>> seconds({"retry-after": "7"}), seconds({"retry-after-ms": "250"}), seconds({"retry-after": "soon"})
-    (7.0, 0.25, None)
-    """
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        written = headers.get(name, "")
-        if re.fullmatch(r"\d+(\.\d*)?", written):
-            return float(written) / unit
-    try:
-        until = parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
-
-
 def fault_of(url: str) -> str | None:
     """What is wrong with a server's URL.
 
@@ -236,3 +251,10 @@ def fault_of(url: str) -> str | None:
 def cause(error: Exception) -> str:
     """The name of what went wrong below an SDK; never its words, which may quote a header."""
     return type(error.__cause__ or error).__name__
+
+
+def lost(error: Exception, address: str) -> RequestError:
+    """What it means that an SDK got no answer: one that was asked for may have been given, and is paid for then."""
+    name = cause(error)
+    what = f"no answer from {address} ({name})"
+    return RequestError(what, retryable=True, congested="Timeout" in name, billed=name not in UNSENT)

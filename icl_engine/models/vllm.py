@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 from pydantic import Field, field_validator
@@ -13,15 +13,14 @@ from pydantic import Field, field_validator
 from icl_engine.errors import EndpointError, RequestError
 from icl_engine.models.base import Provider
 from icl_engine.models.coalesce import MOST, Together, is_drawn, samples_of, shares
+from icl_engine.models.connection import Answer, Connection
 from icl_engine.models.dialect import body_of
 from icl_engine.models.figures import echoed_ids, echoed_text
-from icl_engine.models.server import NoRouteError, Server, fault_of, header_safe, without_route
+from icl_engine.models.rates import pause
+from icl_engine.models.server import NoRouteError, Server, cause, fault_of, header_safe, without_route
 from icl_engine.models.tokenizer import Ids, RemoteTokenizer
 from icl_engine.models.wire import Body, choices, has_images, response, usage
 from icl_engine.types import Capabilities, Continuation, NextToken, Request, Response, Spelling
-
-if TYPE_CHECKING:
-    import httpx
 
 TOP = 20
 """The widest top-k that vLLM's servers give unless told otherwise."""
@@ -83,28 +82,16 @@ class VllmEndpoint:
         self._tokenizer = RemoteTokenizer(self._below_root, spec.name)
         self._together = Together(self._answers, self.kind, self._most)
         self._by_text = False
-        self._client: httpx.AsyncClient | None = None
-
-    def _connection(self) -> httpx.AsyncClient:
-        if self._client is None:
-            header_safe(self._spec.api_key or "")
-            import httpx
-
-            headers = {"Authorization": f"Bearer {self._spec.api_key}"} if self._spec.api_key else {}
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-            timeout = httpx.Timeout(self._spec.timeout, connect=10.0)
-            self._client = httpx.AsyncClient(headers=headers, limits=limits, timeout=timeout)
-        return self._client
+        self._connection = Connection(spec.base_url, spec.api_key, spec.timeout)
 
     async def check(self) -> None:
         """Ask for the list of models: is there a server, does it speak JSON, take the key, and of what kind is it?"""
-        import httpx
-
+        header_safe(self._spec.api_key or "")
         try:
-            answer = await self._connection().get(f"{self._spec.base_url}/models")
-        except httpx.HTTPError as error:
-            raise self._server.unreachable(type(error).__name__) from error
-        self._server.describe(answer.status_code, answer.content, answer.headers.get("content-type", ""))
+            status, content, headers = await self._connection.get(f"{self._spec.base_url}/models")
+        except RequestError as error:
+            raise self._server.unreachable(cause(error)) from error
+        self._server.describe(status, content, headers.get("content-type", ""))
         self._tokenizer.llama = self._server.owner == "llamacpp"
         # llama.cpp counts the tokens of but one of several prompts.
         together = 1 if self._server.owner == "llamacpp" else TOGETHER
@@ -113,9 +100,7 @@ class VllmEndpoint:
     async def close(self) -> None:
         """Close the connections."""
         await self._together.close()
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._connection.close()
 
     async def send(self, request: Request) -> Response:
         """Answer one request: in one HTTP request of its own or with others, or from the tokenizer."""
@@ -162,15 +147,16 @@ class VllmEndpoint:
         if len(requests) > 1:
             body |= {"n": len(requests)} if drawn else {"prompt": [self.body(r, ids)[1]["prompt"] for r in requests]}
         try:
-            answer, content = await self._post(f"{self._spec.base_url}/{route}", body, route)
+            answer, got = await self._post(f"{self._spec.base_url}/{route}", body, route)
         except NoRouteError as error:
             raise without_route(error, self._spec.base_url, requests[0]) from error
         try:
             found = choices(answer)[: len(requests)]
             costs = shares(usage(answer), len(found), one_prompt=drawn)
-            return [response(c, r, used) for c, r, used in zip(found, requests, costs, strict=False)]
+            wait = pause(got.headers)
+            return [response(c, r, used, wait) for c, r, used in zip(found, requests, costs, strict=False)]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise self._server.unreadable(content) from error
+            raise self._server.unreadable(got.content) from error
 
     async def _scored(self, request: Request, text: str) -> Response:
         """The log-probabilities of a text after the prompt, by echo: as ids, where the server shows its tokenizer."""
@@ -188,31 +174,26 @@ class VllmEndpoint:
                 self._by_text = True
         whole: Any = [*ids, *spelt] if spelt else f"{prompt}{text}"
         body = {"model": self._spec.name, "prompt": whole, "max_tokens": 1, "temperature": 0, "logprobs": 1}
-        answer, content = await self._post(f"{self._spec.base_url}/completions", {**body, "echo": True}, "completions")
+        answer, got = await self._post(f"{self._spec.base_url}/completions", {**body, "echo": True}, "completions")
         try:
             logprobs = choices(answer)[0].get("logprobs")
             tokens = echoed_ids(logprobs, len(ids), spelt) if spelt else echoed_text(logprobs, str(prompt), text)
-            return Response(text, tokens, usage=usage(answer))
+            return Response(text, tokens, usage=usage(answer), pause=pause(got.headers))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise self._server.unreadable(content) from error
+            raise self._server.unreadable(got.content) from error
 
     async def _below_root(self, route: str, body: Body) -> Any:
         return (await self._post(f"{self._spec.base_url.removesuffix('/v1')}/{route}", body, route))[0]
 
-    async def _post(self, url: str, body: Body, route: str) -> tuple[Any, bytes]:
-        """POST a body; the answer's JSON and bytes."""
-        import httpx
-
-        headers = {"Content-Type": "application/json"}
+    async def _post(self, url: str, body: Body, route: str) -> tuple[Any, Answer]:
+        """POST a body; the answer's JSON, and the answer."""
         try:
-            answer = await self._connection().post(url, content=orjson.dumps(body), headers=headers)
+            content = orjson.dumps(body)
         except orjson.JSONEncodeError as error:
             raise RequestError(f"the prompt cannot be sent: {error}") from error
-        except httpx.HTTPError as error:
-            words = self._server.redacted(str(error))
-            raise RequestError(f"{type(error).__name__}: {words}", retryable=True) from error
-        if answer.status_code != 200:
-            raise self._server.refusal(answer.status_code, answer.content, answer.headers, route)
+        answer = await self._connection.post(url, content)
+        if answer.status != 200:
+            raise self._server.refusal(answer.status, answer.content, answer.headers, route)
         try:
             found = orjson.loads(answer.content)
         except ValueError as error:
@@ -220,7 +201,7 @@ class VllmEndpoint:
         if (fault := self._server.fault(found)) is not None:
             raise fault
         self._server.answered(route)
-        return found, answer.content
+        return found, answer
 
 
 def _spelt(request: Request) -> bool:

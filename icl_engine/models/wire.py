@@ -111,7 +111,7 @@ def said(choice: Body) -> str:
     return text or ""
 
 
-def response(choice: Body, request: Request, used: Usage) -> Response:
+def response(choice: Body, request: Request, used: Usage, pause: float = 0.0) -> Response:
     """A choice as what the request asked for: text, or the next tokens' log-probabilities.
 
     Raises:
@@ -119,7 +119,7 @@ def response(choice: Body, request: Request, used: Usage) -> Response:
     """
     readout = request.readout
     found = places(choice.get("logprobs"), readout) if isinstance(readout, NextToken) else ()
-    return Response(said(choice), (), found, (), choice.get("finish_reason"), used)
+    return Response(said(choice), (), found, (), choice.get("finish_reason"), used, pause)
 
 
 def stopped(answer: Response, request: Request) -> Response:
@@ -128,4 +128,4 @@ def stopped(answer: Response, request: Request) -> Response:
     ends = [at for stop in stops if (at := answer.text.find(stop)) >= 0]
     if not ends:
         return answer
-    return Response(answer.text[: min(ends)], finish="stop", usage=answer.usage)
+    return Response(answer.text[: min(ends)], finish="stop", usage=answer.usage, pause=answer.pause)

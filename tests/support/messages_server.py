@@ -31,6 +31,7 @@ class Answer:
         content_type: of the body.
         latency: seconds before it is sent.
         reset: drop the connection instead.
+        cut: drop it so many bytes before the end of the body.
     """
 
     status: int = 200
@@ -39,6 +40,7 @@ class Answer:
     content_type: str = "application/json"
     latency: float = 0.0
     reset: bool = False
+    cut: int = 0
 
     @property
     def raw(self) -> bytes:
@@ -226,4 +228,5 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.raw)
+        self.close_connection = self.close_connection or bool(answer.cut)
+        self.wfile.write(answer.raw[: len(answer.raw) - answer.cut])

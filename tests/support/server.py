@@ -36,6 +36,8 @@ class Reply:
         retry_after: the header of that name.
         content_type: of the body.
         reset: drop the connection instead of answering.
+        cut: drop it so many bytes before the end of the body.
+        headers: further headers.
     """
 
     status: int = 200
@@ -44,6 +46,8 @@ class Reply:
     retry_after: str | None = None
     content_type: str = "application/json"
     reset: bool = False
+    cut: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def raw(self) -> bytes:
@@ -454,5 +458,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(reply.raw)))
         if reply.retry_after is not None:
             self.send_header("Retry-After", reply.retry_after)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(reply.raw)
+        self.close_connection = self.close_connection or bool(reply.cut)
+        self.wfile.write(reply.raw[: len(reply.raw) - reply.cut])

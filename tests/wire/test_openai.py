@@ -430,7 +430,7 @@ def test_a_prompt_that_is_no_unicode_is_told(server: StandIn) -> None:
 
 def test_a_timeout_is_worth_another_try(server: StandIn) -> None:
     server.latency = lambda _: 1.0
-    with pytest.raises(RequestError, match="no answer: ") as found:
+    with pytest.raises(RequestError, match=f"no answer from {server.url} ") as found:
         ask(server, Request(TURNS, Generate()), timeout=0.1)
     assert found.value.retryable
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
 from icl_engine.errors import EndpointError, RequestError
-from icl_engine.models.server import Server, header_safe, seconds
+from icl_engine.models.server import Server, header_safe
 
 SECRET = "sk-very-secret-0123456789"
 URL = "http://h/v1"
@@ -55,6 +53,9 @@ ONE = [
     pytest.param(422, b'{"object":"error","message":"too long"}', id="422"),
     pytest.param(500, said("image input is not supported - hint: mmproj"), id="llama.cpp: 500 for what it cannot do"),
     pytest.param(501, said("no"), id="501"),
+    pytest.param(
+        429, said("Request too large for m on tokens per min (TPM): try again in 6s"), id="more than a minute"
+    ),
 ]
 AGAIN = [pytest.param(code, said("busy"), id=str(code)) for code in (408, 409, 425, 429, 500, 502, 503, 529)]
 
@@ -73,7 +74,7 @@ def test_what_no_request_survives(status: int, content: bytes, says: str) -> Non
 def test_what_one_request_does_not_survive(status: int, content: bytes) -> None:
     found = server(LISTS).refusal(status, content, {}, "completions")
     assert isinstance(found, RequestError)
-    assert not found.retryable
+    assert (found.retryable, found.retry_after, found.congested, found.billed) == (False, None, False, False)
     assert str(found).startswith(f"HTTP {status}: ")
 
 
@@ -184,6 +185,7 @@ def test_an_unlisted_model_is_worth_a_word_once_it_answers(caplog: pytest.LogCap
         b'{"detail": "too long"}',
         b'{"detail": [{"msg": "too long"}]}',
         b'["too long"]',
+        b'[{"error": {"code": 400, "message": "too long", "status": "INVALID_ARGUMENT"}}]',
         b"<html>too long</html>",
         b"too long \xff",
     ],
@@ -214,31 +216,52 @@ def test_an_error_with_status_200_is_an_error(answer: Any, retryable: bool) -> N
     assert found.retryable is retryable
 
 
-@pytest.mark.parametrize("answer", [{"error": None}, {"choices": [{}], "error": None}, [], "x", {}])
-def test_what_is_no_error_with_status_200(answer: Any) -> None:
-    assert server().fault(answer) is None
+def upstream(code: Any, message: str = "overloaded", **more: Any) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, **more}}
 
 
 @pytest.mark.parametrize(
-    ("headers", "expected"),
+    ("answer", "congested", "retry_after"),
     [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after": "20", "retry-after-ms": "1500"}, 1.5),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
-        ({"retry-after": ""}, None),
-        ({}, None),
+        pytest.param(upstream(502), False, None, id="502"),
+        pytest.param(upstream(503), True, None, id="503"),
+        pytest.param(upstream("429", "Please retry after 6 seconds"), True, 6.0, id="429"),
+        pytest.param(upstream("server_error"), False, None, id="no status"),
+        pytest.param(upstream(10**9), False, None, id="a number that is no status"),
+        pytest.param({"choices": [{**upstream(503), "message": {"content": "I"}}]}, True, None, id="midway"),
     ],
 )
-def test_how_long_to_wait(headers: dict[str, str], expected: float | None) -> None:
-    assert seconds(headers) == expected
+def test_an_error_after_the_model_had_begun_may_be_paid_for(
+    answer: Any, congested: bool, retry_after: float | None
+) -> None:
+    found = server().fault(answer)
+    assert isinstance(found, RequestError)
+    assert (found.retryable, found.congested, found.retry_after) == (True, congested, retry_after)
+    assert found.billed
 
 
-def test_how_long_to_wait_until_a_date() -> None:
-    until = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert seconds({"retry-after": until}) == pytest.approx(30, abs=2)
+@pytest.mark.parametrize("answer", [upstream(400, "too long"), {"choices": [upstream(403, "flagged")]}])
+def test_an_error_of_the_request_itself_is_not_asked_again(answer: Any) -> None:
+    found = server().fault(answer)
+    assert isinstance(found, RequestError)
+    assert not found.retryable
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [upstream(402, "Insufficient credits"), upstream("insufficient_quota"), upstream(429, "free-models-per-day")],
+)
+def test_a_spent_quota_may_be_told_with_status_200(answer: Any) -> None:
+    found = server().fault(answer)
+    assert isinstance(found, EndpointError)
+    assert str(found).startswith(URL)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"error": None}, {"choices": [{}], "error": None}, {"choices": [3]}, {"choices": "x"}, [], "x", {}]
+)
+def test_what_is_no_error_with_status_200(answer: Any) -> None:
+    assert server().fault(answer) is None
 
 
 @pytest.mark.parametrize("key", ["sk 1", "sk-1\n", "sk-é", "sk-\x00"])

@@ -129,7 +129,8 @@ class Verbalizer(Aligner):
         label = self.said(reading.text or "")
         if label is None:
             return replace(reading, value=None, status="unparsed", trace=(*reading.trace, "verbalizer: no label"))
-        return replace(reading, value=label, trace=(*reading.trace, f"verbalizer: {label!r}"))
+        trace = (*reading.trace, f"verbalizer: {label!r}")
+        return Reading(reading.text, label, reading.distribution, reading.status, trace)
 
     def said(self, text: str) -> str | None:
         """The label that a text says; None for none."""
@@ -143,11 +144,21 @@ class Verbalizer(Aligner):
         pairs.sort(key=lambda pair: -len(pair[1]))
         return [(label, re.compile(rf"(?<!\w){re.escape(w)}(?!\w)", re.IGNORECASE)) for label, w in pairs]
 
+    @cached_property
+    def _words(self) -> tuple[dict[str, str], dict[str, str | None]]:
+        """Word -> its label; word in any case -> its label, None where several have it."""
+        exact: dict[str, str] = {}
+        folded: dict[str, str | None] = {}
+        for label, words in self.labels.items():
+            for word in words:
+                exact.setdefault(word, label)
+                known = folded.setdefault(word.casefold(), label)
+                folded[word.casefold()] = label if known == label else None
+        return exact, folded
+
     def _whole(self, text: str) -> str | None:
-        bare = text.strip("\"'`*.!,;: ").casefold()
-        exact = [label for label, words in self.labels.items() if text in words]
-        folded = {label for label, words in self.labels.items() for w in words if bare == w.casefold()}
-        return exact[0] if exact else folded.pop() if len(folded) == 1 else None
+        exact, folded = self._words
+        return exact.get(text) or folded.get(text.strip("\"'`*.!,;: ").casefold())
 
     def _beginning(self, text: str) -> str | None:
         start = text.lstrip("\"'`*( ")
