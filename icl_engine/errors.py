@@ -83,7 +83,8 @@ class RequestError(IclError):
         what: the provider's own words, bounded.
         retryable: asking the same again may help (rate limit, 5xx, reset, unreadable body).
         retry_after: seconds the provider asked to wait, if it did.
-        congested: the endpoint has too much to do: fewer requests should be in flight.
+        congested: the endpoint may have too much to do (a server's fault that says so, no answer in time).
+        limited: it said that there are too many requests: fewer should be in flight.
         billed: it may have been paid for, although no answer came (a timeout, a cut or unreadable body).
     """
 
@@ -94,12 +95,14 @@ class RequestError(IclError):
         retryable: bool = False,
         retry_after: float | None = None,
         congested: bool = False,
+        limited: bool = False,
         billed: bool = False,
     ) -> None:
         super().__init__(what)
         self.retryable = retryable
         self.retry_after = retry_after
         self.congested = congested
+        self.limited = limited
         self.billed = billed
 
 

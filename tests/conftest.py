@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
+from hypothesis import HealthCheck, settings
 from support.server import StandIn
 
 Row = Mapping[str, Any]
@@ -32,6 +36,22 @@ TASK: Mapping[str, Any] = {
     "output": [{"use": "verbalizer", "labels": {"positive": "positive", "negative": "negative"}}],
     "metrics": ["accuracy"],
 }
+
+
+# Test processes share the cores (`make check` starts several), so that how long a thing takes says little about it.
+settings.register_profile("shared cores", deadline=5_000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared cores")
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    # Each process may run a model: a thread a core for each of them would be more threads than cores.
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_THREAD_LIMIT", str(max(1, share)))
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in what a script starts in the background: the processes that tests interrupt would inherit it and go on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+get_command = cache(typer.main.get_command)
+"""The command line as typer makes it, made once: making it anew takes longer than many a command."""
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +96,7 @@ def icl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         from icl_engine.console.main import main
 
         monkeypatch.setattr(sys, "argv", ["icl", *map(str, arguments)])
+        monkeypatch.setattr(typer.main, "get_command", get_command)
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             main()

@@ -14,7 +14,7 @@ from importlib import metadata
 
 import typer
 
-from icl_engine.console import compare, init, models, plan, predict, run, schema, show
+from icl_engine.console import cache, compare, init, models, plan, predict, run, schema, show
 from icl_engine.errors import BudgetError, FailuresError, IclError, InterruptedRunError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("show", short_help="Print the exact prompt of one example.")(show.sh
 app.command("predict")(predict.predict)
 app.command("compare", short_help="Compare runs: differences, intervals, p-values.")(compare.compare)
 app.command("models", short_help="List models and providers, and what each needs.")(models.models)
+app.command("cache", short_help="Say how much room answers take; drop old ones.")(cache.cache)
 app.command("schema", short_help="Print the JSON Schema of a task file, for editors.")(schema.schema)
 
 

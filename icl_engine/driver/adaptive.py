@@ -25,13 +25,19 @@ CAREFUL, LONGER = 1.5, 2.0
 BETTER, WORSE = 1.05, 0.9
 """So many times a throughput is more; is less."""
 
+SAME = 0.75
+"""So many times the throughput it had at a smaller load is still the same server with the same prompts."""
+
 FLOOR = 4
 """Latency alone does not bring the limit below this."""
 
 EPOCHS = 20
 """Epochs remembered: older ones tell of other prompts, or another server."""
 
-SAMPLES = 32
+TOLERATED = 0.1
+"""The share of an epoch's answers that may be faults of a server without it being taken for too busy."""
+
+SAMPLES = 64
 """The fewest answers whose median is believed."""
 
 ROUND_TRIP = 1.0
@@ -66,16 +72,18 @@ class Adaptive:
 
     It only grows with answers that came while all places were taken, and never above `most`.
 
-    Congestion: limit := max(1, 0.7 · limit) when a request comes back because the endpoint has too much to do, unless
+    Congestion: limit := max(4, 0.7 · limit) when a request comes back because there are too many of them, and
+    limit := max(1, 0.7 · limit) when one in ten of an epoch's comes back for a fault that may mean the same; unless
     it was sent before the last decrease: that one tells nothing of the limit now. So it decreases once a round trip.
 
-    Rising latency: an epoch is as many answers as the limit was when it began. It has a mean load L, a median latency W
-    and by Little's law (L = X · W, with the mean of W) a throughput X. If W > 2 · W₀ and X ≤ 1.05 · X₀ for a recent
-    epoch with L₀ < 0.9 · L, the smallest such load would do: limit := max(L₀, 4, min(0.85 · limit, 1.5 · L₀)), and then
-    limit(k) = limit · (1 + 0.15 · (k/K)³). From W > 1.5 · W₀ on it stays as it is. If the throughput falls by a tenth
-    with the limit, it was not the load: the limit is put back, and what was measured before is forgotten. So a server
-    that batches, and answers later the more it has in hand but more in all, is left alone, and so is one that was fast
-    at this load: it became slower or the prompts longer, and fewer in flight would only mean fewer answers.
+    Rising latency: an epoch is as many answers as the limit was when it began, or 64. It has a mean load L, a median
+    latency W and by Little's law (L = X · W, with the mean of W) a throughput X. If W > 2 · W₀ and X ≤ 1.05 · X₀ for a
+    recent epoch with L₀ < 0.9 · L, the smallest such load would do: limit := max(L₀, 4, min(0.85 · limit, 1.5 · L₀)),
+    and then limit(k) = limit · (1 + 0.15 · (k/K)³). From W > 1.5 · W₀ on it stays as it is, or, in slow start, is
+    decreased. If the throughput falls by a tenth with the limit, it was not the load: the limit is put back, and what
+    was measured before is forgotten. So a server that batches, and answers later the more it has in hand but more in
+    all, is left alone, and so is one that was fast at this load: it became slower or the prompts longer, and fewer in
+    flight would only mean fewer answers. The epoch after a change is not remembered, for the quick come back first.
 
     Args:
         most: the most requests in flight.
@@ -91,7 +99,7 @@ class Adaptive:
         self._slow_start, self._held = True, False
         self._peak, self._depth, self._turn = self._exact, 0.0, 0.0  # P or L, P − L, k/K − 1 or k/K
         self._changed, self._settled = float("-inf"), True
-        self._latency = 0.0  # of the last epoch; 0: none yet
+        self.latency = 0.0  # of the last epoch; 0: none yet
         self._epochs: deque[Epoch] = deque(maxlen=EPOCHS)
         self._trial: Trial | None = None
         self._begin()
@@ -108,13 +116,22 @@ class Adaptive:
         if len(self._took) >= self._length:
             self._measure(now)
 
-    def congested(self, seconds: float | None) -> None:
-        """A request came back because the endpoint has too much to do; None: it is not known when it was sent."""
+    def congested(self, seconds: float | None, *, sure: bool = True) -> None:
+        """A request came back because the endpoint has too much to do.
+
+        Args:
+            seconds: since it was sent; None: that is not known.
+            sure: the endpoint said so. Else it may have been a fault that comes and goes: one in ten is needed.
+        """
         now = self._clock()
-        if now - ((self._latency or ROUND_TRIP) if seconds is None else seconds) < self._changed:
+        if now - ((self.latency or ROUND_TRIP) if seconds is None else seconds) < self._changed:
+            return
+        self._lost += 1
+        if not sure and self._lost < TOLERATED * self._length:
             return
         self._trial = None
-        limit = max(1.0, CONGESTED * self._exact)
+        # What is said of a rate, very few in flight may pass too: then the wait that was asked for is what helps.
+        limit = max(min(FLOOR, self._exact) if sure else 1.0, CONGESTED * self._exact)
         self._depth = self._exact - limit or 1.0 - CONGESTED
         self._peak, self._turn = limit + self._depth, -1.0
         self._change(limit, now, slow_start=False)
@@ -123,35 +140,33 @@ class Adaptive:
         if not self._slow_start:
             self._turn += 1.0 / (RECOVERY * self.limit)
             self._exact = self._peak + self._depth * self._turn**3
-        elif seconds <= CAREFUL * self._latency or not self._latency:
+        elif seconds <= CAREFUL * self.latency or not self.latency:
             self._exact += 1.0
-        self._exact = min(self._exact, float(self._most))
+        self._exact = max(1.0, min(self._exact, float(self._most)))
         self.limit = int(self._exact)
 
     def _change(self, limit: float, now: float, *, slow_start: bool) -> None:
         if self._slow_start or slow_start:
-            self._epochs.clear()  # while the limit doubles, quick answers come first: they flatter
+            self._epochs.clear()  # while the limit doubles, the quick answers come first: they flatter
         self._exact, self.limit, self._slow_start = limit, int(limit), slow_start
-        self._changed, self._settled, self._held = now, False, False
+        self._changed, self._held, self._settled = now, False, False
         self._begin()
 
     def _begin(self) -> None:
         self._took: list[float] = []
-        self._flying, self._length = 0, max(self.limit, SAMPLES)
+        self._flying, self._lost, self._length = 0, 0, max(self.limit, SAMPLES)
 
     def _measure(self, now: float) -> None:
         """End an epoch: what it says of the limit."""
         took, count = self._took, len(self._took)
         before, self._load = self._load, self._flying / count
-        self._latency = sorted(took)[count // 2]
+        settled, self._settled = self._settled, True
+        self.latency = sorted(took)[count // 2]
         self._begin()
-        if not self._settled:  # the first to come back after a change are the quick ones
-            self._settled = True
-            return
         # What came back was sent an epoch ago: the load it met is between that of then and that of now.
         low, high = sorted((before, self._load))
         mean = max(sum(took) / count, 1e-9)
-        epoch = Epoch(low, self._latency, low / mean)
+        epoch = Epoch((low + high) / 2, self.latency, (low + high) / 2 / mean)
         trial, self._trial = self._trial, None
         if trial is not None and epoch.rate < WORSE * trial.rate:
             self._epochs.clear()
@@ -159,33 +174,27 @@ class Adaptive:
             self._change(trial.limit, now, slow_start=trial.slow_start)
             return
         if self.limit <= 2 * high:  # else it is not the limit that keeps the load
-            self._compare(epoch, high, high / mean, now)
-        if self._slow_start or low >= WORSE * high:
+            self._compare(epoch, low / mean, high / mean, now)
+        if settled and (self._slow_start or low >= WORSE * high):
             self._epochs.append(epoch)
 
-    def _compare(self, epoch: Epoch, load: float, rate: float, now: float) -> None:
-        """Decrease the limit if a smaller load would do, and hold it while that may be.
-
-        Args:
-            epoch: with the least load and throughput that may be true.
-            load: the most that may be true.
-            rate: the most that may be true.
-            now: the time.
-        """
+    def _compare(self, epoch: Epoch, low: float, high: float, now: float) -> None:
+        """Decrease the limit if a smaller load would do, and hold it while that may be: throughput is low to high."""
         faster = [past for past in self._epochs if CAREFUL * past.latency < epoch.latency]
-        enough = [past for past in faster if BETTER * past.rate >= epoch.rate]
-        self._held = bool(enough) and all(past.load < WORSE * load for past in faster)
+        enough = [past for past in faster if BETTER * past.rate >= low]
+        self._held = bool(enough) and all(past.load < WORSE * epoch.load for past in faster)
         if not self._held:
             return
         least = min(enough)
-        if epoch.rate >= WORSE * least.rate:  # the same server: what it did at a smaller load still tells
+        if epoch.rate >= SAME * least.rate:  # what it did at the smaller load is kept in memory
             self._epochs.remove(least)
             self._epochs.append(least)
+        longer = CAREFUL if self._slow_start else LONGER
         least = min(
-            (p for p in enough if LONGER * p.latency < epoch.latency and BETTER * p.rate >= rate), default=epoch
+            (p for p in enough if longer * p.latency < epoch.latency and BETTER * p.rate >= high), default=epoch
         )
         limit = max(least.load, min(FLOOR, self._most), min(RISING * self._exact, CAREFUL * least.load))
         if limit < self._exact and least is not epoch:
-            self._trial = Trial(self._exact, rate, self._slow_start)
+            self._trial = Trial(self._exact, epoch.rate, self._slow_start)
             self._peak, self._depth, self._turn = limit, (1.0 - RISING) * limit, 0.0
             self._change(limit, now, slow_start=False)

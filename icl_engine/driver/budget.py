@@ -124,15 +124,33 @@ class Budget:
             return claim
         if self._flying and not over.startswith("run.max_seconds"):
             return None
-        # The first that does not fit ends it for all, so that a cheaper one does not go on in its place.
-        self._spent_up = BudgetError(f"stopped at {over}; raise it to go on from here")
-        raise self._spent_up
+        raise self._stop(over)
+
+    def in_time(self) -> None:
+        """Make sure that there is time left, for a request that waited its turn since its claim.
+
+        Raises:
+            BudgetError: there is none.
+        """
+        if self.late is not None:
+            raise self._stop(self.late)
+
+    def _stop(self, over: str) -> BudgetError:
+        """The first that does not fit ends it for all, so that a cheaper one does not go on in its place."""
+        self._spent_up = self._spent_up or BudgetError(f"stopped at {over}; raise it to go on from here")
+        return self._spent_up
+
+    @property
+    def late(self) -> str | None:
+        """That time is up."""
+        cap, gone = self.caps.seconds, time.monotonic() - self._began
+        return None if cap is None or gone < cap else f"run.max_seconds: {gone:.0f} of {cap:g} seconds gone"
 
     def _over(self, claim: Claim) -> str | None:
         """The cap that a further request may pass, and how much of it is spent."""
         caps, flying = self.caps, self._claimed
-        if caps.seconds is not None and (gone := time.monotonic() - self._began) >= caps.seconds:
-            return f"run.max_seconds: {gone:.0f} of {caps.seconds:g} seconds gone"
+        if (late := self.late) is not None:
+            return late
         if caps.requests is not None and self.requests + self._flying + 1 > caps.requests:
             return f"run.max_requests: {self.requests} of {caps.requests} spent"
         tokens = self.spent.prompt_tokens + self.spent.completion_tokens

@@ -21,9 +21,9 @@ from icl_engine.driver.content import content_key as content_key
 from icl_engine.driver.content import decode, encode
 from icl_engine.driver.pruning import Pruned, Stats
 from icl_engine.driver.reserve import Reserve
-from icl_engine.driver.salvage import ailment, cause, sound
+from icl_engine.driver.salvage import ailment, cause, full, sound, unusable
 from icl_engine.driver.store import ANSWERS as ANSWERS
-from icl_engine.driver.store import PATIENCE, Row, Store, patiently, row, unusable
+from icl_engine.driver.store import PATIENCE, Row, Store, patiently, row
 from icl_engine.types import Response, Usage
 
 log = logging.getLogger("icl_engine")
@@ -36,12 +36,7 @@ AGAIN = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What runs under one name have paid for, in all their processes.
-
-    Args:
-        requests: answers paid for.
-        usage: their tokens.
-    """
+    """What runs under one name have paid for, in all their processes: answers, and their tokens."""
 
     requests: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -105,7 +100,7 @@ class Cache:
         return None
 
     async def keep(self, key: str, response: Response) -> None:
-        """Keep an answer: it is on disk when this returns, or in memory if there is a `fault`. The first one stays."""
+        """Keep an answer, if it is the first: committed when this returns, or in memory where there is a `fault`."""
         with self._lock:
             if key not in self._answers:
                 self._answers[key] = row(bytes.fromhex(key), encode(response), int(time.time()))
@@ -287,9 +282,10 @@ class Cache:
         return False
 
     def _fail(self, error: Exception) -> None:
-        """Say why nothing more can be written; the first cause is what matters."""
+        """Say why nothing more can be written, and what to do; the first cause is what matters."""
         why = f"another process has locked it for {PATIENCE:g} s" if ailment(error) == "locked" else cause(error)
-        self.fault = self.fault or f"the cache {self.path} cannot be written ({why}); what was answered is kept"
+        mend = "free some space, then run it again" if full(error) else "run it again"
+        self.fault = self.fault or f"the cache {self.path} cannot be written ({why}); {mend} to go on"
 
     def close(self) -> None:
         """Write what is still queued, and close the file."""

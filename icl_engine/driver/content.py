@@ -54,8 +54,8 @@ def decode(body: bytes) -> Response:
     places, spelt = more or ((), ())
     return Response(
         text,
-        tuple((t, p) for t, p in tokens),
-        tuple(Place(said, dict(map(tuple, seen)), floor) for said, seen, floor in places),
+        tuple(map(tuple, tokens)),
+        tuple([Place(said, dict(seen), floor) for said, seen, floor in places]),
         tuple(map(tuple, spelt)),
         finish,
         Usage(*used),

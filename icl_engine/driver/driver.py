@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -17,7 +19,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from icl_engine.driver.budget import Budget, Claim
+from icl_engine.driver.budget import Budget, Caps
 from icl_engine.driver.cache import Cache, Spent, content_key
 from icl_engine.driver.limiter import Limiter
 from icl_engine.driver.slot import Slot
@@ -36,6 +38,10 @@ PROBES = 1024
 
 TRIES = 3
 """How often a question for a capability is asked: servers answer 500 to what they cannot do."""
+
+
+class StoppedError(Exception):
+    """Nothing more is sent (`Driver.stop`)."""
 
 
 class _GivenUpError(Exception):
@@ -112,6 +118,7 @@ class Driver:
         self._probes: dict[str, Response] = {}
         self._checking: asyncio.Task[None] | None = None
         self._checked = False
+        self._stopped = asyncio.Event()
         self._backoff = wait_random_exponential(multiplier=0.25, max=20.0)
         self._patience = patience
 
@@ -283,47 +290,70 @@ class Driver:
             retry=retry_if_exception(lambda e: isinstance(e, RequestError) and e.retryable),
             stop=stop_after_attempt(TRIES) if request.role == "capability" else stop_after_delay(self._patience),
             wait=self._wait,
+            sleep=self._rest,
             reraise=True,
         )
         return await tries(again)
 
     async def _try(self, request: Request, slot: Slot | None) -> Response:
-        """Send a request once: in its turn, within the budget."""
+        """Send a request once: within the budget, in its turn."""
         tokens = _about(request) if self._rated else 0
-        if slot is not None:
-            await slot.take()
-        elif not self.limiter.try_acquire(tokens):
-            await self.limiter.acquire(tokens)
-        give_back = slot.leave if slot is not None else self.limiter.release
         budget = self.budget if request.role != "spelling" else None
-        claim: Claim | None = None
-        began = time.monotonic()
+        # What it may cost is set aside before it has a place: who has one waits for nothing that a pause may overtake.
+        claim = None if budget is None else await budget.claim(request)
+        place, began = 0, math.inf
         try:
-            if not self._checked:
-                await self._check()
-            if self.cache is not None and self.cache.fault is not None:
-                raise StorageError(self.cache.fault)
-            if budget is not None:
-                claim = await budget.claim(request)
+            if slot is not None:
+                place = await slot.take()
+            else:
+                place = self.limiter.try_acquire(tokens) or await self.limiter.acquire(tokens)
+            await self._may_send()
             began = time.monotonic()
             response = await self.endpoint.send(request)
         except BaseException as error:
             failed = error if isinstance(error, RequestError) else RequestError("", billed=_may_be_billed(error))
-            give_back(time.monotonic() - began if failed.congested else None, congested=failed.congested)
+            sent = began < math.inf
+            if place:
+                seconds = time.monotonic() - began if sent and failed.congested else None
+                self._leave(slot, place, seconds, congested=failed.congested, limited=failed.limited)
             if failed.retry_after is not None:
                 self.limiter.pause(failed.retry_after)
+            if sent and failed.billed:
+                self._charge_lost(request)
             if budget is not None and claim is not None:
-                budget.settle(claim, None, billed=failed.billed)
+                budget.settle(claim, None, billed=sent and failed.billed)
             raise
-        give_back(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self._leave(slot, place, seconds)
         if response.pause:
             self.limiter.pause(response.pause)
         if tokens:
-            real = response.usage.prompt_tokens + response.usage.completion_tokens
-            self.limiter.used(tokens, real, time.monotonic() - began)
+            self.limiter.used(tokens, response.usage.prompt_tokens + response.usage.completion_tokens, seconds)
         if budget is not None and claim is not None:
             budget.settle(claim, response.usage)
         return response
+
+    async def _may_send(self) -> None:
+        """Make sure of what may have changed while a request waited its turn."""
+        if not self._checked:
+            await self._check()
+        if self.cache is not None and self.cache.fault is not None:
+            raise StorageError(self.cache.fault)
+        if self.budget is not None:
+            self.budget.in_time()
+
+    def _leave(self, slot: Slot | None, place: int, seconds: float | None, **told: bool) -> None:
+        """Give a place back; `told` is what the endpoint said of its load."""
+        if slot is not None:
+            slot.leave(seconds, **told)
+        else:
+            self.limiter.release(seconds, place=place, **told)
+
+    def _charge_lost(self, request: Request) -> None:
+        """Count an answer that may have been paid for, but never came, among what the run has paid: at its worst."""
+        if self.cache is not None and self.ledger is not None and request.role != "spelling":
+            worst = (self.budget or Budget(Caps())).worst(request)
+            self.cache.charge(self.ledger, Spent(1, worst))
 
     def _wait(self, state: RetryCallState) -> float:
         """Seconds until the next try: exponential with full jitter; where the provider said how long, little more.
@@ -347,6 +377,16 @@ class Driver:
             if self._checking is check:
                 self._checking = None
             raise
+
+    def stop(self) -> None:
+        """Send nothing more: what is in flight comes home, what waits for anything else ends with a StoppedError."""
+        self.limiter.stop(StoppedError())
+        self._stopped.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait before the next try, unless nothing is sent any more."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), seconds)
 
     async def close(self) -> None:
         """Close the endpoint and the cache."""

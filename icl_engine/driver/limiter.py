@@ -14,12 +14,22 @@ from icl_engine.driver.pace import Pace
 SOON = 1e-6
 """Seconds: a timer that came a rounding error early waits so long."""
 
+OVERTAKEN = 8
+"""Round trips of others, sent later, after which a request no longer counts against the limit."""
+
+STUCK = 5.0
+"""Seconds, or times the usual latency if that is longer, after which it does not either, while others wait."""
+
 
 class Limiter:
     """Who may send now: adaptive concurrency up to `most`, requests and tokens a minute, pauses of the whole endpoint.
 
     The equations are those of `Adaptive` (what is in flight) and `Pace` (rates). Places are given in the order they
     were asked for; who cannot start holds back those behind. For one event loop.
+
+    A straggler that 8 limits' worth of requests sent after it have overtaken counts against `most` alone: the limit is
+    on what the endpoint has in hand, and a few that hang must not fill it. So does one that takes five times the usual
+    latency, and 5 s, while others wait. If all are slow none is overtaken, and that latency is the usual one.
 
     Args:
         most: the most requests in flight.
@@ -28,11 +38,12 @@ class Limiter:
         clock: seconds that never go back.
 
     >>> limiter = Limiter(most=1)
-    >>> limiter.try_acquire(), limiter.try_acquire()
-    (True, False)
-    >>> limiter.release(seconds=0.2)
+    >>> place = limiter.try_acquire()
     >>> limiter.try_acquire()
-    True
+    0
+    >>> limiter.release(seconds=0.2, place=place)
+    >>> limiter.flying
+    0
     """
 
     def __init__(
@@ -44,6 +55,8 @@ class Limiter:
     ) -> None:
         self.most = most
         self.flying = 0
+        self._back = self._number = 0  # how many came back; how many were sent, which is the last one's number
+        self._counted: dict[int, int] = {}  # places that count, the oldest first -> at how many back they are overtaken
         self._clock = clock
         self._adaptive = Adaptive(most, clock)
         self._requests = None if requests_per_minute is None else Pace(requests_per_minute)
@@ -51,38 +64,75 @@ class Limiter:
         self._rates = self._requests is not None or self._tokens is not None
         self._timed = self._rates  # whether the clock has a say: rates, or a pause
         self._resume = -math.inf
-        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()  # the first of them was not cancelled
+        self._waiting: deque[tuple[asyncio.Future[int], int]] = deque()  # the first of them was not cancelled
         self._timer: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._over: Exception | None = None
 
     @property
     def limit(self) -> int:
         """The most in flight at present."""
         return self._adaptive.limit
 
-    def try_acquire(self, tokens: int = 0) -> bool:
-        """Take a place if one is free now and nobody waits for it."""
-        if self._waiting or self.flying >= self._adaptive.limit or (self._timed and self._charge(tokens) > 0):
-            return False
-        self.flying += 1
-        return True
+    def try_acquire(self, tokens: int = 0) -> int:
+        """The number of a place, if one is free now and nobody waits for it; else 0."""
+        if self._over is not None:
+            raise self._over
+        if self._waiting or self._full() or (self._timed and self._charge(tokens) > 0):
+            return 0
+        return self._start()
 
-    async def acquire(self, tokens: int = 0) -> None:
-        """Take a place, after all who asked before.
+    def _full(self) -> bool:
+        return len(self._counted) >= self._adaptive.limit or self.flying >= self.most
+
+    def _start(self) -> int:
+        self.flying += 1
+        self._number += 1
+        # Those in flight may come back before it without having overtaken it.
+        self._counted[self._number] = self._back + self.flying + OVERTAKEN * self._adaptive.limit
+        return self._number
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See to it that a few that hang do not hold up those who wait, where too few come back to overtake them."""
+
+        def look(newest: int) -> None:
+            self._stuck = None
+            for place in [place for place in self._counted if place <= newest]:
+                del self._counted[place]
+            if self._waiting and self._timer is None:
+                self._wake()
+
+        if self._stuck is None and self.flying < self.most:
+            self._stuck = loop.call_later(STUCK * max(1.0, self._adaptive.latency), look, self._number)
+
+    def _end(self, place: int) -> None:
+        self.flying -= 1
+        self._back += 1
+        counted = self._counted
+        counted.pop(place or next(iter(counted), 0), 0)
+        while counted:
+            oldest, due = next(iter(counted.items()))
+            if due > self._back:
+                break
+            del counted[oldest]
+
+    async def acquire(self, tokens: int = 0) -> int:
+        """The number of a place, after all who asked before.
 
         Args:
             tokens: what the request is expected to take of the minute's tokens.
         """
-        if self.try_acquire(tokens):
-            return
-        waiter = asyncio.get_running_loop().create_future()
+        if place := self.try_acquire(tokens):
+            return place
+        waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append((waiter, tokens))
         if self._timer is None:
             self._wake()
         try:
-            await waiter
+            return await waiter
         except BaseException:
-            if not (waiter.cancelled() or waiter.cancel()):  # the place came in the same turn: it goes to the next
-                self.flying -= 1
+            if not (waiter.cancelled() or waiter.cancel() or waiter.exception()):
+                self._end(waiter.result())  # the place came in the same turn: it goes to the next
                 if self._requests is not None:
                     self._requests.give_back(1)
                 if self._tokens is not None:
@@ -90,17 +140,21 @@ class Limiter:
             self._wake()  # it may have held back those behind it
             raise
 
-    def release(self, seconds: float | None = None, *, congested: bool = False) -> None:
-        """Give the place back.
+    def release(
+        self, seconds: float | None = None, *, congested: bool = False, limited: bool = False, place: int = 0
+    ) -> None:
+        """Give a place back.
 
         Args:
             seconds: from sending to the answer, or to the error if congested; None tells nothing.
-            congested: the endpoint has too much to do.
+            congested: the endpoint may have too much to do.
+            limited: it said so.
+            place: its number; 0 for that of the oldest.
         """
-        flying = self.flying
-        self.flying = flying - 1
+        flying = len(self._counted)
+        self._end(place)
         if congested:
-            self._adaptive.congested(seconds)
+            self._adaptive.congested(seconds, sure=limited)
         elif seconds is not None:
             self._adaptive.answered(seconds, flying)
         if self._waiting and self._timer is None:
@@ -111,6 +165,18 @@ class Limiter:
         if 0 < seconds < math.inf:
             self._resume = max(self._resume, self._clock() + seconds)
             self._timed = True
+
+    def stop(self, reason: Exception) -> None:
+        """Let nobody start any more: who waits, and who asks from now on, is told the reason."""
+        self._over = reason
+        waiting, self._waiting = self._waiting, deque()
+        for waiter, _ in waiting:
+            if not waiter.done():
+                waiter.set_exception(reason)
+        for timer in (self._timer, self._stuck):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._stuck = None
 
     def used(self, expected: int, real: int, seconds: float = 0.0) -> None:
         """Correct the minute's tokens by what an answer took.
@@ -155,12 +221,12 @@ class Limiter:
         while self._waiting:
             waiter, tokens = self._waiting[0]
             if not waiter.done():
-                if self.flying >= self._adaptive.limit:
+                if self._full():
+                    self._watch(waiter.get_loop())
                     return
                 wait = self._charge(tokens) if self._timed else 0.0
                 if wait > 0:
                     self._timer = waiter.get_loop().call_later(max(wait, SOON), self._wake)
                     return
-                self.flying += 1
-                waiter.set_result(None)
+                waiter.set_result(self._start())
             self._waiting.popleft()

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from icl_engine.driver import salvage
-from icl_engine.driver.store import ANSWERS, LOCK, Store, patiently, unusable
+from icl_engine.driver.salvage import unusable
+from icl_engine.driver.store import ANSWERS, LOCK, Store, patiently
 
-BATCH = 1000
+BATCH = 5000
 """The most answers dropped in one transaction, so that a run that keeps answers meanwhile need not wait long."""
 
 PAGES = 1000
@@ -22,13 +23,14 @@ INCREMENTAL = 2
 """The mode in which free pages are given back some at a time."""
 
 NEWEST = (1 << 63) - 1
-"""No answer has a higher number."""
+"""No answer has a higher number, nor a later time."""
 
 OLD_ENOUGH = """
     SELECT max(id) FROM (SELECT id, at, max(at) OVER (ORDER BY id) AS latest FROM answers WHERE at <= :now)
     WHERE at < :since AND at = latest"""
 """The last answer that is surely older: answers stand in the order in which they came, and its stamp is no earlier than
-those before it. Stamps in the future say nothing, nor do those of a clock that ran backwards."""
+those before it. Stamps in the future say nothing, and what has one is taken for new; nor do those of a clock that ran
+backwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Pruned:
 
 def stats(store: Store) -> Stats:
     """What a cache holds."""
+    store.shrink()
     return patiently(lambda: store.whole(lambda: _stats(store)))
 
 
@@ -97,7 +100,7 @@ def prune(store: Store, max_bytes: int | None, older_than: timedelta | None) -> 
         now = time.time()
         since = {"now": now, "since": now - older_than.total_seconds()}
         (last,) = store.whole(lambda: store.db.execute(OLD_ENOUGH, since).fetchone())
-        while last is not None and (n := _drop(store, last, BATCH)):
+        while last is not None and (n := _drop(store, BATCH, last, int(now))):
             dropped += n
     if max_bytes is not None:
         dropped += _fit(store, max_bytes)
@@ -106,14 +109,15 @@ def prune(store: Store, max_bytes: int | None, older_than: timedelta | None) -> 
     return Pruned(dropped, max(0, before - salvage.size(store.path)))
 
 
-def _drop(store: Store, last: int, most: int) -> int:
-    """Drop the oldest answers up to the last; returns how many it were."""
+def _drop(store: Store, most: int, last: int = NEWEST, now: int = NEWEST) -> int:
+    """Drop some of the oldest answers, none after the last nor of a later time; returns how many it were."""
     dropped = 0
+    oldest = "SELECT id FROM answers WHERE id <= ? AND at <= ? ORDER BY id LIMIT ?"
 
     def work() -> None:
         nonlocal dropped
-        oldest = "SELECT id FROM answers WHERE id <= ? ORDER BY id LIMIT ?"
-        dropped = store.db.execute(f"DELETE FROM answers WHERE id IN ({oldest})", (last, most)).rowcount  # noqa: S608
+        found = store.db.execute(f"DELETE FROM answers WHERE id IN ({oldest})", (last, now, most))  # noqa: S608
+        dropped = found.rowcount
 
     patiently(store.write, work)
     return dropped
@@ -126,7 +130,7 @@ def _fit(store: Store, max_bytes: int) -> int:
     while (over := (used := _used(store.db)) - max_bytes) > 0:
         # Half of what seems to be too much, so that the last steps are single answers.
         share = over * (count - dropped) // (2 * used)
-        n = _drop(store, NEWEST, min(max(share, 1), BATCH))
+        n = _drop(store, min(max(share, 1), BATCH))
         if not n:
             break
         dropped += n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import weakref
@@ -23,9 +24,7 @@ class Reserve:
 
     def __init__(self, folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, RESERVE)
-            else:
+            if not _allocated(file.fileno()):
                 file.write(os.urandom(RESERVE))  # zeros may be packed by the file system
                 file.flush()
             self._close = weakref.finalize(self, os.close, os.dup(file.fileno()))
@@ -33,3 +32,16 @@ class Reserve:
     def close(self) -> None:
         """Give the space back; safe to call twice."""
         self._close()
+
+
+def _allocated(file: int) -> bool:
+    """Have the file system set the space aside, where it can do so."""
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(file, 0, RESERVE)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sqlite3
 import zlib
@@ -10,7 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from icl_engine.errors import bounded
+from icl_engine.errors import TaskError, bounded
 
 SIDES = ("-wal", "-shm", "")
 """What SQLite appends to a file's name for the files beside it; the file itself last."""
@@ -98,6 +99,21 @@ def cause(error: Exception) -> str:
     return bounded(words or str(error))
 
 
+def full(error: Exception) -> bool:
+    """Whether it says that nothing is left on the disk."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def unusable(path: Path, error: Exception) -> TaskError:
+    """A cache that cannot be used, in one line."""
+    return TaskError(
+        f"the cache {path} cannot be used ({cause(error)}); {'free some space, or ' if full(error) else ''}"
+        "set ICL_CACHE_DIR to another folder, or run with --no-cache"
+    )
+
+
 def size(path: Path) -> int:
     """Bytes of a database and of its log."""
     return sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists())
@@ -144,32 +160,35 @@ def rows(path: Path) -> Iterator[tuple[Any, ...]]:
                     if not most:
                         return
             except (sqlite3.Error, MemoryError):
+                # The module reads one row ahead: the row before the one that cannot be read was read, but not given.
+                for row in _one(db, last + 1):
+                    last = row[0]
+                    yield row
                 first = _beyond(db, last)
             else:
                 return
 
 
+def _one(db: sqlite3.Connection, first: int) -> list[tuple[Any, ...]]:
+    """The next row from an id on, alone; none if it cannot be read, or there is none."""
+    try:
+        return db.execute(f"{READ} LIMIT 1", (first,)).fetchall()
+    except (sqlite3.Error, MemoryError):
+        return []
+
+
 def _beyond(db: sqlite3.Connection, last: int) -> int | None:
     """The first id after a page that cannot be read; None if none is near enough."""
     step = 2  # the next row is the one that could not be read
-    while not _readable(db, last + step):
+    while not _one(db, last + step):
         step *= 2
         if step > FAR:
             return None
     low, high = last + step // 2, last + step
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _readable(db, middle) else (middle, high)
+        low, high = (low, middle) if _one(db, middle) else (middle, high)
     return high
-
-
-def _readable(db: sqlite3.Connection, first: int) -> bool:
-    """Whether the row that follows can be read, if there is one."""
-    try:
-        db.execute(READ, (first,)).fetchone()
-    except (sqlite3.Error, MemoryError):
-        return False
-    return True
 
 
 def notes(path: Path) -> Iterator[tuple[Any, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sqlite3
@@ -16,8 +15,7 @@ from typing import Any, TypeVar
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from icl_engine.driver import salvage
-from icl_engine.driver.salvage import DamagedError, ailment, cause, checksum, sound
-from icl_engine.errors import TaskError
+from icl_engine.driver.salvage import DamagedError, ailment, cause, checksum, sound, unusable
 
 log = logging.getLogger("icl_engine")
 
@@ -56,6 +54,8 @@ SCHEMA = (
 OLD = [b"key", b"body", b"at"]
 """The columns of a file that an earlier version made: no checksums, and in the order of keys."""
 
+READ_OLD = """SELECT key, body, CAST(at AS INTEGER) FROM old
+    WHERE typeof(key) = 'blob' AND typeof(body) = 'blob' ORDER BY at"""
 COLUMNS = [b"id", b"short", *OLD, b"checksum"]
 FIND = "SELECT body, checksum FROM answers WHERE short = ?"
 ADD = "INSERT OR IGNORE INTO answers (short, key, body, at, checksum) VALUES (?, ?, ?, ?, ?)"
@@ -113,6 +113,7 @@ class Store:
                 except sqlite3.Error as error:
                     self._mend(error)
         except (OSError, sqlite3.Error) as error:
+            self.close()
             raise unusable(self.path, error) from error
 
     # -- read and write
@@ -125,7 +126,10 @@ class Store:
     def note(self, name: str) -> bytes | None:
         """What is noted under a name; None for nothing, or where it is damaged."""
         found = self.db.execute("SELECT body, checksum FROM notes WHERE name = ?", (name.encode(),)).fetchone()
-        if found is None or not sound(name.encode(), *found):
+        if found is None:
+            return None
+        if not sound(name.encode(), *found):
+            log.warning("the cache %s: what was noted as %r is damaged and left out", self.path, name)
             return None
         return bytes(found[0])
 
@@ -142,7 +146,7 @@ class Store:
         self.db.executemany(REPLACE if anew else ADD, rows)
 
     def write(self, work: Callable[[], None]) -> None:
-        """Do all that `work` writes in one transaction; it is on disk when this returns.
+        """Do all that `work` writes in one transaction; it outlives the process when this returns.
 
         Work is done again in a new file where this one was damaged, moved or removed.
 
@@ -229,9 +233,10 @@ class Store:
     def _migrate(self) -> None:
         """Take over what an earlier version kept."""
         db = self.db
-        self.add(row(key, body, int(at)) for key, body, at in db.execute("SELECT key, body, at FROM old ORDER BY at"))
+        self.add(row(*found) for found in db.execute(READ_OLD))
+        db.execute("CREATE TABLE IF NOT EXISTS capabilities (endpoint, body)")
         for endpoint, body in db.execute("SELECT endpoint, body FROM capabilities").fetchall():
-            self.set_note(f"capabilities {endpoint.decode()}", body)
+            self.set_note(f"capabilities {endpoint.decode(errors='replace')}", bytes(body))
         for table in ("old", "capabilities"):
             db.execute(f"DROP TABLE {table}")
 
@@ -274,13 +279,10 @@ class Store:
         while some := list(islice(found, 1000)):
             patiently(self._transact, lambda some=some: self.add(some))
             copied += len(some)
-        known = [(name, body) for name, body, kept in salvage.notes(damaged) if sound(name, body, kept)]
-        patiently(self._transact, lambda: self._note_all(known))
+        for name, body, kept in salvage.notes(damaged):
+            if sound(name, body, kept):
+                patiently(self._transact, lambda name=name, body=body: self.set_note(name.decode(), body))
         return copied
-
-    def _note_all(self, notes: Iterable[tuple[bytes, bytes]]) -> None:
-        for name, body in notes:
-            self.set_note(name.decode(), body)
 
     def _count(self) -> int:
         return int(self.db.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
@@ -293,12 +295,3 @@ def _first_page() -> bytes:
         for statement in SCHEMA:
             db.execute(statement)
         return db.serialize()[: salvage.PAGE]
-
-
-def unusable(path: Path, error: Exception) -> TaskError:
-    """A cache that cannot be used, in one line."""
-    full = "full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
-    return TaskError(
-        f"the cache {path} cannot be used ({cause(error)}); {'free some space, or ' if full else ''}"
-        "set ICL_CACHE_DIR to another folder, or run with --no-cache"
-    )

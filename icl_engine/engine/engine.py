@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections import Counter
@@ -17,13 +18,14 @@ import orjson
 from icl_engine.config.load import Loaded
 from icl_engine.driver.budget import Budget, Caps, in_bytes
 from icl_engine.driver.cache import Spent
+from icl_engine.driver.driver import StoppedError
 from icl_engine.engine.expected import Expected, Question, questions
 from icl_engine.engine.held import TEMPORARY, spool
 from icl_engine.engine.journal import Journal, unwritable, write_json
 from icl_engine.engine.keyset import KeySet
 from icl_engine.engine.plan import summed
 from icl_engine.engine.prices import FREE, Price
-from icl_engine.engine.progress import Meter, Progress
+from icl_engine.engine.progress import OFTEN, Meter, Progress
 from icl_engine.engine.records import (
     Record,
     answer_records,
@@ -81,6 +83,7 @@ class Engine:
     status: Counter[str] = field(default_factory=Counter)
     scoring: Counter[tuple[str, bool]] = field(default_factory=Counter)
     states: dict[int, Any] = field(default_factory=dict)
+    _begun: bool = False
     _seen: KeySet = field(default_factory=KeySet)
     _probes: set[str] = field(default_factory=set)
 
@@ -91,9 +94,32 @@ class Engine:
             InterruptedRunError, BudgetError, FailuresError, EndpointError, StorageError: stopped before its end; what
                 was answered is kept.
         """
+        self._keep_books()
+        watching = asyncio.ensure_future(self._watch())
+        try:
+            return await self._whole(rows)
+        except StoppedError:
+            raise self._cut_short(0) from None
+        finally:
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        """Have nothing more sent once the run is to end: what waits for its turn does not ask."""
+        driver = self.pipeline.driver
+        while not (self.stop() or (driver.budget is not None and driver.budget.late)):
+            await asyncio.sleep(OFTEN)
+        driver.stop()
+
+    def _cut_short(self, done: int) -> InterruptedRunError:
+        """Why a run ends before its last row, if it was not for an error."""
+        budget = self.pipeline.driver.budget
+        if budget is not None and not self.stop():
+            budget.in_time()
+        return InterruptedRunError(f"interrupted after {done} of {self.total}; run the same again to go on from here")
+
+    async def _whole(self, rows: Iterator[Example]) -> tuple[Mapping[str, Score], Mapping[str, Any]]:
         began = time.monotonic()
         driver, metrics = self.pipeline.driver, self.loaded.task.metrics
-        self._keep_books()
         await self.pipeline.ready()
         first = next(rows)
         self.expected = Expected(self.pipeline, first)
@@ -159,9 +185,7 @@ class Engine:
                 f"({self._reason}); run the same again to go on from here"
             )
         if done < self.total:
-            raise InterruptedRunError(
-                f"interrupted after {done} of {self.total}; run the same again to go on from here"
-            )
+            raise self._cut_short(done)
 
     async def _learn(self, rows: Iterator[Example], at: int) -> None:
         """Let a batch step learn from all rows, then take it and the steps after it."""
@@ -205,8 +229,9 @@ class Engine:
 
     def _write_answers(self, row: Row) -> None:
         """Write what was said for a row, and count it once, whoever rests on it."""
-        if row.used and not len(self._seen):
-            self._write_manifest()
+        if not self._begun:
+            self._begun = True
+            self._write_manifest()  # whose run it is, before there is a line of it
         new = set()
         for key, used in row.used:
             if self._seen.add(key):

@@ -30,7 +30,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._old = path.open("rb") if path.exists() else None
+        with unwritable(path):
+            self._old = path.open("rb") if path.exists() else None
         self._kept = 0
         self._file: int | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Generic, TypeVar
 
-from icl_engine.driver.driver import Driver
+from icl_engine.driver.driver import Driver, StoppedError
 from icl_engine.driver.started import Started
 from icl_engine.engine.held import Held
 from icl_engine.errors import RequestError
@@ -87,20 +87,28 @@ class Stream(Generic[X, T, R]):
                             return
                     continue
                 await self._one(*self._ready.popleft())
+        except StoppedError:
+            pass  # it is begun anew when the run goes on
         except Exception as error:  # the first is told, when all others have come home
             self._fault = self._fault or error
-            self._moved.set()
+        self._end()
+
+    def _end(self) -> None:
+        """Send nothing more, and wake whoever waits."""
+        self._over = True
+        self._driver.stop()
+        self._moved.set()
 
     async def _fill(self, numbered: Iterator[tuple[int, X]]) -> bool:
         """Render the next window of rows; whether there were any."""
-        while len(self._held) >= AHEAD and self._fault is None:
+        while len(self._held) >= AHEAD and not self._over:
             self._moved.clear()
             await self._moved.wait()
         if self._over:
             return False
         window = await self._window(numbered)
         self._ready.extend(window)
-        self._over = not window
+        self._over = self._over or not window
         return bool(window)
 
     async def _window(self, numbered: Iterator[tuple[int, X]]) -> list[tuple[int, X, Started[T]]]:

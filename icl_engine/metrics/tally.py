@@ -94,11 +94,12 @@ class Tally:
         if not self.n:
             return Score(0.0, (0.0, self.metric.best), 0)
         names = self.names
+        if self.verdicts and not self.clustered:  # a formula: nothing is resampled, numpy not loaded
+            whole = {name: sum(unit.get(name, 0) for unit in self._units) for name in names}
+            return Score(float(self.metric.value(whole)), wilson(self._right, self.n), self.n)
         matrix = self.matrix(names)
         whole = dict(zip(names, matrix.sum(axis=0), strict=True))
         value = float(self.metric.value(whole))
-        if self.verdicts and not self.clustered:
-            return Score(value, wilson(self._right, self.n), self.n)
         low, high = percentiles(
             resampled(matrix.shape, lambda w: self.metric.value(named(names, w @ matrix), whole), seed=self.seed)
         )

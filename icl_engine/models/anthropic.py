@@ -264,7 +264,9 @@ class AnthropicEndpoint:
         if not passing(status):
             return RequestError(words)
         wait = asked(status, error.response.headers, error.response.content)
-        return RequestError(words, retryable=True, retry_after=wait, congested=status in CONGESTED)
+        return RequestError(
+            words, retryable=True, retry_after=wait, congested=status in CONGESTED, limited=status == 429
+        )
 
     def _redacted(self, text: str) -> str:
         return bounded(text.replace(self._key, "***") if self._key else text)

@@ -173,7 +173,8 @@ class Server:
         again = passing(status) and not never
         if not again:
             return RequestError(quoted)
-        return RequestError(quoted, retryable=True, retry_after=wait, congested=status in CONGESTED)
+        load = {"congested": status in CONGESTED, "limited": status == 429}
+        return RequestError(quoted, retryable=True, retry_after=wait, **load)
 
     def unreadable(self, content: bytes, route: str = "completions") -> RequestError:
         """An answer that is none: a model may do better next time, elsewhere it is a page for what is not there."""

@@ -195,6 +195,7 @@ def test_a_step_reads_damaged_text_without_raising(name: str, case: Case, text: 
 
 @ONCE
 @given(text=st.none() | st.text(), distribution=st.none() | DISTRIBUTIONS)
+@UNHURRIED
 def test_a_step_changes_nothing_it_is_given(
     name: str, case: Case, text: str | None, distribution: dict[str, float] | None
 ) -> None:

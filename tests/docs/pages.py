@@ -40,7 +40,7 @@ LONGEST = 900
 
 NOTE = re.compile(r"<!--\s*(\w+):\s*(.+?)\s*-->")
 FENCE = re.compile(r"(`{3,})([\w-]*)")
-PROGRESS = re.compile(r"\d+/\d+ rows, \d+ asked, \d+ cached")
+PROGRESS = re.compile(r'\{"done": \d+, "total": \d+, .*\}')
 SECRETS = re.compile(r"_KEY$|_TOKEN$|^ICL_")
 ALLOWED = re.compile(
     r"pip install .+|python3? -m venv [\w./-]+|make (?:demo|check)|export [A-Z_]+=\S+"

@@ -152,7 +152,7 @@ def test_a_page_that_shows_something_else_is_found_and_updated(tmp_path: Path) -
 
 
 def test_a_page_shows_what_a_terminal_does(tmp_path: Path) -> None:
-    command = r"printf '1/2 rows, 1 asked, 0 cached\nat %s/x   \n' $PWD"
+    command = r"""printf '{"done": 1, "total": 2, "failed": 0}\nat %s/x   \n' $PWD"""
     visit = visited(f"```sh\n{command}\n```\n```text\n```\n", tmp_path)
     assert list(visit.printed.values()) == ["at x"]
 

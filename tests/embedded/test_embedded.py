@@ -262,7 +262,7 @@ print(pipeline.predict({"text": "a gripping, funny film"}).value)
 def test_rows_answered_before_a_kill_stay_as_they_were(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "icl_engine.console.main", "run", str(ROOT / "tasks" / "sentiment.yaml")]
-    command += ["--limit", "40", "--out", str(out), "--set", "run.seed=5"]
+    command += ["--limit", "20", "--out", str(out), "--set", "run.seed=5"]
     command += ["--set", "output=[{use: verbalizer, labels: {positive: positive, negative: negative}}]"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     predictions = out / "predictions.jsonl"
@@ -278,4 +278,4 @@ def test_rows_answered_before_a_kill_stay_as_they_were(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, env={**os.environ})
     after = predictions.read_bytes()
     assert after.startswith(before)
-    assert after.count(b"\n") == 40
+    assert after.count(b"\n") == 20

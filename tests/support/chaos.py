@@ -46,6 +46,7 @@ class Faults:
         slow_seconds: so much later.
         latency: seconds that every answer takes.
         rate: requests a second above which they are told to come back in a second (429).
+        sent_away: the numbers of requests, in order of arrival, that are told so in any case.
         seed: decides who is hit.
     """
 
@@ -56,6 +57,7 @@ class Faults:
     slow_seconds: float = 1.5
     latency: float = 0.0
     rate: int = 0
+    sent_away: tuple[int, ...] = ()
     seed: int = 0
 
     def fate(self, prompt: str, nth: int) -> tuple[str, int]:
@@ -248,7 +250,7 @@ class _Http(asyncio.Protocol):
         now = time.monotonic()
         audit.arrivals.append(now)
         audit.received[prompt] += 1
-        if server.is_over(now):
+        if len(audit.arrivals) in faults.sent_away or server.is_over(now):
             audit.faults["429"] += 1
             audit.refusals.append(now)
             return self._refuse(429, "too many requests", "retry-after: 1\r\n")

@@ -1,15 +1,21 @@
-"""The driver: twins (the same content asked at the same time), and requests that got no answer."""
+"""The driver: twins (the same content asked at the same time), requests that got no answer, and its end."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
+from tenacity import wait_random_exponential
 
-from icl_engine.driver.driver import Driver
+from icl_engine.driver.budget import Budget, Caps
+from icl_engine.driver.cache import Cache, Spent
+from icl_engine.driver.driver import Driver, StoppedError
+from icl_engine.driver.limiter import Limiter
+from icl_engine.driver.slot import Slot
 from icl_engine.errors import RequestError
 from icl_engine.protocols import Steps
-from icl_engine.types import Capabilities, Generate, Request, Response, Spelling
+from icl_engine.types import Capabilities, Generate, Request, Response, Sampling, Spelling, Usage
 
 REQUEST = Request("2 + 2 =", Generate())
 
@@ -168,3 +174,122 @@ def test_what_is_asked_of_the_tokenizer_is_answered_before_rows_are_ordered_and_
     endpoint = Picky()
     asyncio.run(scenario())
     assert endpoint.sent.count("end") == 1
+
+
+# -- nothing more
+
+
+def test_a_driver_that_is_stopped_sends_nothing_more_and_what_is_in_flight_comes_home() -> None:
+    async def scenario() -> None:
+        endpoint = Slow()
+        driver = Driver(endpoint, concurrency=1)
+        flying = asyncio.ensure_future(driver.ask(REQUEST))
+        waiting = [asyncio.ensure_future(driver.ask(Request(f"{n} + 3 =", Generate()))) for n in range(3)]
+        twin = asyncio.ensure_future(driver.ask(Request("0 + 3 =", Generate())))
+        while not endpoint.sent:
+            await asyncio.sleep(0)
+        driver.stop()
+        async with asyncio.timeout(5):
+            ended = await asyncio.gather(*waiting, twin, return_exceptions=True)
+        assert [type(end) for end in ended] == [StoppedError] * 4
+        with pytest.raises(StoppedError):
+            await driver.ask(Request("later", Generate()))
+        endpoint.go.set()
+        assert (await flying).response.text == "4"
+        assert endpoint.sent == 1
+        assert driver.limiter.flying == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_driver_that_is_stopped_tries_nothing_again() -> None:
+    class Busy(Slow):
+        async def send(self, request: Request) -> Response:
+            self.sent += 1
+            raise RequestError("busy", retryable=True)
+
+    async def scenario() -> None:
+        endpoint = Busy()
+        driver = Driver(endpoint)
+        driver._backoff = wait_random_exponential(min=60, max=60)
+        asking = asyncio.ensure_future(driver.ask(REQUEST))
+        while not endpoint.sent:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        driver.stop()
+        async with asyncio.timeout(5):
+            with pytest.raises(StoppedError):
+                await asking
+        assert endpoint.sent == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_place_that_was_never_had_is_not_given_back() -> None:
+    async def scenario() -> None:
+        limiter = Limiter(most=1)
+        assert limiter.try_acquire()
+        slot, alone = Slot(limiter), asyncio.ensure_future(limiter.acquire())
+        waiting = [asyncio.ensure_future(slot.take()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        limiter.stop(StoppedError())
+        ended = await asyncio.gather(*waiting, alone, return_exceptions=True)
+        assert [type(end) for end in ended] == [asyncio.CancelledError, *[StoppedError] * 3]
+        assert limiter.flying == 1
+        limiter.release()
+        assert limiter.flying == 0
+
+    asyncio.run(scenario())
+
+
+# -- what was lost
+
+
+class Losing(Slow):
+    """Loses an answer, then gives it."""
+
+    async def send(self, request: Request) -> Response:
+        self.sent += 1
+        if self.sent == 1:
+            raise RequestError("the connection was cut", retryable=True, billed=True)
+        if self.sent == 2:
+            raise RequestError("HTTP 500", retryable=True)
+        return Response("4", usage=Usage(3, 0, 1))
+
+
+def test_what_may_have_been_paid_for_an_answer_that_was_lost_is_in_the_books(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        driver = Driver(Losing(), Cache(tmp_path))
+        driver.ledger = "run"
+        driver._backoff = wait_random_exponential(max=0)
+        await driver.ask(Request("2 + 2 =", Generate(Sampling(max_tokens=5))))
+        assert driver.cache is not None
+        worst = Usage(len("2 + 2 =") + 1, 0, 5)
+        assert driver.cache.spent("run") == Spent(2, worst + Usage(3, 0, 1))
+        assert driver.counts.paid == 1
+        await driver.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_given_up_in_flight_is_in_the_books_but_what_never_went_out_is_not(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        endpoint = Slow()
+        driver = Driver(endpoint, Cache(tmp_path), concurrency=1)
+        driver.ledger = "run"
+        driver.budget = Budget(Caps(requests=5))
+        flying = asyncio.ensure_future(driver.ask(REQUEST))
+        waiting = asyncio.ensure_future(driver.ask(Request("3 + 3 =", Generate())))
+        while not endpoint.sent:
+            await asyncio.sleep(0)
+        flying.cancel()
+        waiting.cancel()
+        await asyncio.gather(flying, waiting, return_exceptions=True)
+        assert driver.cache is not None
+        assert driver.cache.spent("run").requests == 1
+        assert driver.budget.requests == 1
+        assert driver.limiter.flying == 0
+        await driver.close()
+
+    asyncio.run(scenario())

@@ -197,6 +197,19 @@ def test_nobody_starts_in_a_pause_and_all_after_it() -> None:
     run(scenario())
 
 
+def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    async def scenario() -> None:
+        limiter = Limiter(1, clock=now)
+        limiter.pause(5.0)
+        limiter.pause(1.0)
+        await asyncio.sleep(4)
+        assert not limiter.try_acquire()
+        await asyncio.sleep(1)
+        assert limiter.try_acquire()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, -math.inf, math.inf, math.nan])
 def test_what_is_no_time_is_no_pause(seconds: float) -> None:
     async def scenario() -> None:
@@ -319,6 +332,19 @@ def test_an_answer_corrects_the_tokens() -> None:
     run(scenario())
 
 
+def test_tokens_that_come_back_are_not_those_of_a_later_request() -> None:
+    async def scenario() -> None:
+        limiter = Limiter(8, tokens_per_minute=150, clock=now)
+        await limiter.acquire(100)
+        await asyncio.sleep(50)
+        await limiter.acquire(50)
+        limiter.used(100, 0, 50.0)
+        await limiter.acquire(150)
+        assert now() > 50 + MINUTE
+
+    run(scenario())
+
+
 def test_tokens_that_come_back_wake_who_waits_for_them() -> None:
     async def scenario() -> None:
         crowd = Crowd(Limiter(8, tokens_per_minute=600, clock=now))
@@ -340,6 +366,7 @@ def test_a_cancelled_request_for_many_tokens_lets_the_next_go() -> None:
             crowd.ask(tokens)
         await asyncio.sleep(32)
         assert crowd.order == [0]
+        assert not crowd.limiter.try_acquire(1)  # there would be a token, but others asked before
         crowd.asked[1].cancel()
         await turns()
         assert crowd.order == [0, 2]

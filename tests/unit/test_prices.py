@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from icl_engine.driver.budget import Budget
+from icl_engine.driver.budget import IMAGE, TURN, Budget, Caps
 from icl_engine.engine.prices import FREE, SHIPPED, Price, Table, price_of, usual_file
 from icl_engine.errors import BudgetError, TaskError
 from icl_engine.models.anthropic import Anthropic
@@ -18,7 +18,7 @@ from icl_engine.models.openai import OpenAI
 from icl_engine.models.replay import Replay
 from icl_engine.models.vllm import Vllm
 from icl_engine.protocols import Model
-from icl_engine.types import Usage
+from icl_engine.types import Continuation, Generate, Image, Message, NextToken, Request, Sampling, Usage
 
 MILLION = 1_000_000
 
@@ -119,13 +119,63 @@ def test_a_price_file_that_is_none(
     assert "\n" not in str(told.value)
 
 
-def test_a_budget_is_spent_once_the_cap_is_reached() -> None:
-    budget = Budget(0.02, lambda used: used.completion_tokens * 0.01)
-    budget.check()
-    budget.charge(Usage(completion_tokens=1))
-    budget.check()
-    budget.charge(Usage(completion_tokens=1))
-    with pytest.raises(BudgetError, match=r"max_cost_usd: \$0\.02 of \$0\.02 spent; run again"):
-        budget.check()
+def test_a_budget_bears_the_worst_of_all_that_is_in_flight() -> None:
+    """Ten tokens of a prompt at most, five of an answer: no third request while two may yet cost so much."""
+    budget = Budget(Caps(cost_usd=0.4), lambda used: used.prompt_tokens * 0.01 + used.completion_tokens * 0.02)
+    request = Request("9 letters", Generate(Sampling(max_tokens=5)))
+    assert budget.worst(request) == Usage(10, 0, 5)
+    first, second = budget.take(request), budget.take(request)
+    assert first is not None
+    assert second is not None
+    assert budget.take(request) is None, "it waits"
+    budget.settle(first, Usage(2, 0, 1))
+    third = budget.take(request)
+    assert third is None, "0.04 spent, 0.2 may be, 0.2 more would be above"
+    budget.settle(second, None, billed=False)
+    third = budget.take(request)
+    assert third is not None
+    budget.settle(third, None)
+    told = r"stopped at run\.max_cost_usd: \$0\.24 of \$0\.4 spent, and one more request may cost \$0\.2; raise it"
+    for _ in range(2):
+        with pytest.raises(BudgetError, match=told):
+            budget.take(request)
     with pytest.raises(BudgetError):
-        Budget(0.0, lambda _: 0.0).check()
+        budget.take(Request("", Generate(Sampling(max_tokens=1))))  # nor does a cheaper one go on in its place
+
+
+def test_what_was_spent_before_counts() -> None:
+    request = Request("2 + 2 =", Generate())
+    with pytest.raises(BudgetError, match=r"run\.max_requests: 7 of 7 spent"):
+        Budget(Caps(requests=7), requests=7).take(request)
+    with pytest.raises(BudgetError, match=r"run\.max_tokens: 300 of 400 spent, and one more request may take \d+;"):
+        Budget(Caps(tokens=400), spent=Usage(200, 0, 100)).take(request)
+    with pytest.raises(BudgetError, match=r"run\.max_cost_usd: \$3 of \$3 spent"):
+        Budget(Caps(cost_usd=3.0), lambda used: used.completion_tokens * 0.03, spent=Usage(0, 0, 100)).take(request)
+
+
+def test_a_cap_of_nothing_lets_nothing_go_but_what_is_free() -> None:
+    request = Request("2 + 2 =", Generate())
+    for caps in (Caps(requests=0), Caps(tokens=0), Caps(seconds=0.0)):
+        with pytest.raises(BudgetError):
+            Budget(caps).take(request)
+    assert Budget(Caps(cost_usd=0.0)).take(request) is not None
+
+
+@pytest.mark.parametrize(
+    ("request_", "most"),
+    [
+        (Request("né", NextToken(20, places=2)), Usage(5, 0, 2)),
+        (Request("né", NextToken(20, (), " a")), Usage(7, 0, 1)),
+        (Request("né", NextToken(20, (), (5, 6, 7))), Usage(7, 0, 1)),
+        (Request("né", Continuation(" abc")), Usage(9, 0, 5)),
+        (Request("né", Generate(Sampling(max_tokens=9), choices=("ab", "c"))), Usage(9, 0, 9)),
+        (Request((Message("user", "né"),), Generate(Sampling(max_tokens=9))), Usage(4 + 2 * TURN, 0, 9)),
+        (
+            Request((Message("user", ("né", Image("x", "https://h/x.png"))),), Generate(Sampling(max_tokens=9))),
+            Usage(4 + 2 * TURN + IMAGE, 0, 9),
+        ),
+        (Request("\ud800", Generate(Sampling(max_tokens=1))), Usage(4, 0, 1)),
+    ],
+)
+def test_bytes_bound_what_a_request_can_take(request_: Request, most: Usage) -> None:
+    assert Budget(Caps()).worst(request_) == most

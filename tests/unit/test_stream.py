@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from icl_engine.driver.adaptive import START
 from icl_engine.driver.driver import Driver
 from icl_engine.engine import held as holding
 from icl_engine.engine import keyset
@@ -166,13 +167,14 @@ class Kept:
         steps: Callable[[int], Steps[str]] = steps,
         stopping: Callable[[], bool] = lambda: False,
         refuse: int | None = None,
+        patience: float = 0.0,
     ) -> None:
         self.made: list[int] = []
         self.emitted: list[tuple[int, str]] = []
         self.reports: list[int] = []
         self.rendered: list[int] = []
         self.refuse = refuse
-        driver = Driver(endpoint, concurrency=concurrency, patience=0.0)
+        driver = self.driver = Driver(endpoint, concurrency=concurrency, patience=patience)
         self.stream: Stream[int, str, tuple[int, str]] = Stream(
             driver, self._steps(steps), self._make, self._emit, stopping, self.reports.append
         )
@@ -363,6 +365,40 @@ def test_a_stream_that_is_stopped_begins_nothing_and_loses_nothing() -> None:
         assert await running == 44
         assert kept.emitted == [(i, name(i)) for i in range(44)]
         assert len(endpoint.sent) == 44
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_is_stopped_sends_nothing_that_waits() -> None:
+    async def scenario() -> None:
+        endpoint = Scripted()
+        endpoint.gates = {name(row): asyncio.Event() for row in range(1000)}
+        kept = Kept(endpoint, concurrency=100)
+        running = asyncio.ensure_future(kept.stream.run(iter(range(1000))))
+        await until(lambda: endpoint.now == START)
+        kept.driver.stop()
+        for gate in endpoint.gates.values():
+            gate.set()
+        assert await running == START
+        assert len(endpoint.sent) == START
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_is_stopped_far_ahead_of_a_straggler_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is left to wait for the straggler's turn: it is never sent."""
+    monkeypatch.setattr(streaming, "AHEAD", 50)
+
+    async def scenario() -> None:
+        endpoint = Scripted()
+        endpoint.fails[name(0)] = RequestError("busy", retryable=True)
+        kept = Kept(endpoint, patience=60)
+        running = asyncio.ensure_future(kept.stream.run(iter(range(5000))))
+        await until(lambda: len(endpoint.answered) == WINDOW - 1)
+        await asyncio.sleep(0.01)
+        kept.driver.stop()
+        async with asyncio.timeout(10):
+            assert await running == 0
 
     asyncio.run(scenario())
 
