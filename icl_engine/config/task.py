@@ -174,7 +174,8 @@ class Input(Section):
 class Run(Section):
     """`run`: how the engine works through the rows; none of it changes a prompt but `seed`.
 
-    The caps hold for a run directory: what earlier sittings in it paid counts, answers from the cache cost nothing.
+    The caps hold for a run directory: what earlier sittings in it paid counts (as the cache knows it: without one, each
+    sitting is on its own), answers from the cache cost nothing.
     A request is sent only if no cap can be passed by it and all that is in flight; once one does not fit, those in
     flight come home, the exit status is 4, and with a higher cap the same command goes on from there.
 

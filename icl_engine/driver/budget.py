@@ -12,8 +12,8 @@ import orjson
 from icl_engine.errors import BudgetError
 from icl_engine.types import Continuation, Generate, Image, NextToken, Request, Usage
 
-TURN = 16
-"""Tokens of a turn's own marks, at most."""
+TURN, CHAT = 16, 256
+"""Tokens of a turn's own marks, and of what a chat template says by itself, at most."""
 
 IMAGE = 8192
 """Tokens of an image, at most; providers count some hundred to a few thousand."""
@@ -191,7 +191,7 @@ class Budget:
             sent = self.count(prompt)
         else:
             parts = [part for message in prompt for part in message.parts]
-            sent = TURN * (len(prompt) + 1) + sum(IMAGE if isinstance(p, Image) else self.count(p) for p in parts)
+            sent = CHAT + TURN * len(prompt) + sum(IMAGE if isinstance(p, Image) else self.count(p) for p in parts)
         match readout:
             case Generate(sampling, grammar, schema, choices):
                 beside = [orjson.dumps(schema).decode()] if schema is not None else [grammar or "", *choices]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from tenacity import (
@@ -21,12 +22,15 @@ from tenacity import (
 
 from icl_engine.driver.budget import Budget, Caps
 from icl_engine.driver.cache import Cache, Spent, content_key
+from icl_engine.driver.counts import Counts
 from icl_engine.driver.limiter import Limiter
 from icl_engine.driver.slot import Slot
 from icl_engine.driver.started import Started
 from icl_engine.errors import EndpointError, RequestError, StorageError
 from icl_engine.protocols import Endpoint, Gathering, Steps
-from icl_engine.types import Capabilities, Exchange, Generate, Request, Response, Usage
+from icl_engine.types import Capabilities, Exchange, Generate, Request, Response
+
+log = logging.getLogger("icl_engine")
 
 T = TypeVar("T")
 
@@ -46,40 +50,6 @@ class StoppedError(Exception):
 
 class _GivenUpError(Exception):
     """A request in flight was cancelled by whoever asked it."""
-
-
-@dataclass
-class Counts:
-    """What this process sent.
-
-    Args:
-        paid: answers paid for.
-        cached: answers found in the cache.
-        retries: requests sent again.
-        probes: answers that told what the endpoint can do.
-        prompt_tokens: of what was paid for.
-        cached_prompt_tokens: of these, what the provider read from its prompt cache.
-        completion_tokens: of what was paid for.
-    """
-
-    paid: int = 0
-    cached: int = 0
-    retries: int = 0
-    probes: int = 0
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def pay(self, used: Usage) -> None:
-        """Count an answer's tokens."""
-        self.prompt_tokens += used.prompt_tokens
-        self.cached_prompt_tokens += used.cached_prompt_tokens
-        self.completion_tokens += used.completion_tokens
-
-    @property
-    def usage(self) -> Usage:
-        """The tokens paid for."""
-        return Usage(self.prompt_tokens, self.cached_prompt_tokens, self.completion_tokens)
 
 
 class Driver:
@@ -393,6 +363,8 @@ class Driver:
         await self.endpoint.close()
         if self.cache is not None:
             self.cache.close()
+            if self.cache.unsaved:
+                log.warning("%d answers that were paid for could not be kept: there was no room", self.cache.unsaved)
 
 
 def _may_be_billed(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from icl_engine.driver.driver import Counts
+from icl_engine.driver.counts import Counts
 from icl_engine.engine.prices import Price
 
 OFTEN = 0.1

@@ -57,7 +57,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     cache: bool | None = None,
     progress: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] | None = None,
 ) -> RunResult:
     """Run a task over its test rows.
 
@@ -88,7 +88,7 @@ def run_loaded(
     out: str | Path | None = None,
     cache: bool | None = None,
     progress: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] | None = None,
 ) -> RunResult:
     """`run` for a task that has been loaded."""
     pipeline = build(loaded)
@@ -100,7 +100,7 @@ def run_loaded(
         total = survey(loaded, pipeline, limit)
         path = Path(out) if out is not None else Path("runs") / loaded.task.name / loaded.fingerprint
         with claimed(path, loaded.fingerprint):
-            engine = Engine(loaded, pipeline, path, total, price, progress, stop)
+            engine = Engine(loaded, pipeline, path, total, price, progress, stop or (lambda: False))
             scores, summary = _finished(engine, islice(loaded.test(need_target=False), total))
     return RunResult(path, scores, summary)
 

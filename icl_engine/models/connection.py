@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from icl_engine.errors import RequestError
+from icl_engine.errors import EndpointError, RequestError, bounded
 
 if TYPE_CHECKING:
     import aiohttp
@@ -58,7 +58,8 @@ class Connection:
             async with session.request(method, url, data=content, allow_redirects=False) as answer:
                 return Answer(answer.status, await answer.read(), answer.headers)
         except Exception as error:
-            raise self._fault(error) from error
+            fault = self._fault(error)
+        raise fault  # out of reach of the error it comes from, which may hold the request's headers, and so the key
 
     def _fault(self, error: Exception) -> Exception:
         """What it means that no whole answer came; what is no fault of the network is the error itself."""
@@ -66,12 +67,12 @@ class Connection:
 
         name = type(error).__name__
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return RequestError(f"{name}: no connection to {self._host}", retryable=True)
+            return RequestError(f"no connection to {self._host}: {name}", retryable=True)
         if isinstance(error, TimeoutError):
             what = f"no answer within {self._timeout:g} s (model.timeout)"
             return RequestError(what, retryable=True, congested=True, billed=True)
         if isinstance(error, aiohttp.ClientError | OSError):
-            return RequestError(f"{name}: the connection was cut", retryable=True, billed=True)
+            return RequestError(f"the connection was cut: {name}", retryable=True, billed=True)
         return error
 
     @property
@@ -98,8 +99,12 @@ class Connection:
         parts = urlsplit(self._url)
         if proxy_bypass(parts.hostname or ""):
             return None
-        found: Mapping[str, Any] = getproxies()
-        return found.get(parts.scheme) or found.get("all")
+        found: Mapping[str, str] = getproxies()
+        proxy = found.get(parts.scheme) or found.get("all")
+        if proxy and not proxy.startswith(("http://", "https://")):
+            kind = proxy.partition("://")[0]
+            raise EndpointError(f"the environment's proxy for {self._host} is of kind {bounded(kind, 20)}, not http")
+        return proxy
 
     async def close(self) -> None:
         """Close the connections."""

@@ -83,7 +83,7 @@ class Server:
         """
         if status in (401, 403):
             raise self._refused_key(self._quoted(status, content))
-        if status in (404, 405):
+        if status in (404, 405) or passing(status):
             return
         try:
             listing = orjson.loads(content)

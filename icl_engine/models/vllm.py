@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -17,13 +18,16 @@ from icl_engine.models.connection import Answer, Connection
 from icl_engine.models.dialect import body_of
 from icl_engine.models.figures import echoed_ids, echoed_text
 from icl_engine.models.rates import pause
-from icl_engine.models.server import NoRouteError, Server, cause, fault_of, header_safe, without_route
+from icl_engine.models.server import NoRouteError, Server, fault_of, header_safe, without_route
 from icl_engine.models.tokenizer import Ids, RemoteTokenizer
 from icl_engine.models.wire import Body, choices, has_images, response, usage
 from icl_engine.types import Capabilities, Continuation, NextToken, Request, Response, Spelling
 
 TOP = 20
 """The widest top-k that vLLM's servers give unless told otherwise."""
+
+TRIES = 3
+"""How often a server is asked what models it has, if it was reached."""
 
 TOGETHER = 32
 """Nodes of a trie of labels in one HTTP request."""
@@ -87,10 +91,16 @@ class VllmEndpoint:
     async def check(self) -> None:
         """Ask for the list of models: is there a server, does it speak JSON, take the key, and of what kind is it?"""
         header_safe(self._spec.api_key or "")
-        try:
-            status, content, headers = await self._connection.get(f"{self._spec.base_url}/models")
-        except RequestError as error:
-            raise self._server.unreachable(cause(error)) from error
+        for tried in range(1, TRIES + 1):
+            try:
+                status, content, headers = await self._connection.get(f"{self._spec.base_url}/models")
+            except RequestError as error:
+                if tried == TRIES or not error.billed:  # nobody is there, or nothing comes of it
+                    raise self._server.unreachable(str(error)) from error
+            else:
+                if status < 500 or tried == TRIES:
+                    break
+            await asyncio.sleep(0.2 * tried)
         self._server.describe(status, content, headers.get("content-type", ""))
         self._tokenizer.llama = self._server.owner == "llamacpp"
         # llama.cpp counts the tokens of but one of several prompts.

@@ -323,7 +323,8 @@ MISTAKES: Sequence[Mistake] = (
     Mistake(
         "A server that does not answer",
         wrong=(Change(MODEL, VLLM),),
-        says=f"nothing answers at {NO_SERVER} (ConnectError); is the server running, is model.base_url right?",
+        says=f"nothing answers at {NO_SERVER} (no connection to 127.0.0.1:8000: ClientConnectorError); is the server "
+        "running, is model.base_url right?",
         mend="Start the server, and see that host and port are right: `curl http://127.0.0.1:8000/v1/models` has to "
         "list the model. Inside a container `127.0.0.1` is the container itself.",
         elsewhere=True,

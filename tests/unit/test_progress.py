@@ -15,7 +15,7 @@ from support.server import Reply, StandIn
 
 import icl_engine as icl
 from icl_engine.console.run import told
-from icl_engine.driver.driver import Counts
+from icl_engine.driver.counts import Counts
 from icl_engine.engine.prices import Price
 from icl_engine.engine.progress import OFTEN, SPAN, Meter, Progress
 from icl_engine.types import Usage
