@@ -80,10 +80,11 @@ class Adaptive:
     latency W and by Little's law (L = X · W, with the mean of W) a throughput X. If W > 2 · W₀ and X ≤ 1.05 · X₀ for a
     recent epoch with L₀ < 0.9 · L, the smallest such load would do: limit := max(L₀, 4, min(0.85 · limit, 1.5 · L₀)),
     and then limit(k) = limit · (1 + 0.15 · (k/K)³). From W > 1.5 · W₀ on it stays as it is, or, in slow start, is
-    decreased. If the throughput falls by a tenth with the limit, it was not the load: the limit is put back, and what
-    was measured before is forgotten. So a server that batches, and answers later the more it has in hand but more in
-    all, is left alone, and so is one that was fast at this load: it became slower or the prompts longer, and fewer in
-    flight would only mean fewer answers. The epoch after a change is not remembered, for the quick come back first.
+    decreased. If then the latency does not fall half as far as the limit, but stays above 1.1 · W · (1 + r) / 2 where
+    the limit became r times what it was, it was not the load: the limit is put back, and what was measured before is
+    forgotten. So a server that batches, and answers later the more it has in hand but more in all, is left alone, and
+    so is one that was fast at this load: it became slower or the prompts longer, and fewer in flight would only mean
+    fewer answers. The epoch after a change is not remembered, for the quick come back first.
 
     Args:
         most: the most requests in flight.
@@ -167,7 +168,7 @@ class Adaptive:
         low, high = sorted((before, self._load))
         mean = max(sum(took) / count, 1e-9)
         epoch = Epoch((low + high) / 2, self.latency, (low + high) / 2 / mean)
-        trial, self._trial = self._trial, None
+        trial, self._trial = self._trial, None  # the load is here the mean of before and after: half as far would do
         if trial is not None and epoch.rate < WORSE * trial.rate:
             self._epochs.clear()
             self._peak, self._depth, self._turn = trial.limit, trial.limit - self._exact, 0.0

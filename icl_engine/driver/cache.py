@@ -99,6 +99,11 @@ class Cache:
         self._leave_out(key)
         return None
 
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """Those of some hundred keys that are not in the file: one look for all."""
+        found = self._read(lambda: self._store.missing([bytes.fromhex(key) for key in keys]))
+        return [key.hex() for key in found or ()]
+
     async def keep(self, key: str, response: Response) -> None:
         """Keep an answer, if it is the first: committed when this returns, or in memory where there is a `fault`."""
         with self._lock:

@@ -85,6 +85,8 @@ class Driver:
         self.ledger: str | None = None
         """Under what name the cache adds up what is paid for."""
         self._flying: dict[str, asyncio.Future[Response]] = {}
+        self._looked: dict[int, tuple[Request, str]] = {}  # requests that were looked for together, and their keys
+        self._absent: set[str] = set()  # of these, what was not there, until it is
         self._probes: dict[str, Response] = {}
         self._checking: asyncio.Task[None] | None = None
         self._checked = False
@@ -188,9 +190,19 @@ class Driver:
             kind = self._gathers.kind(request) if self._gathers is not None else None
             yield None if kind is None else slots.setdefault(kind, Slot(self.limiter))
 
+    def look(self, requests: Sequence[Request]) -> None:
+        """Look in the cache for all that will be asked soon, at once."""
+        if self.cache is None:
+            return
+        keys = [content_key(self._identity, request) for request in requests]
+        for request, key in zip(requests, keys, strict=True):
+            self._looked[id(request)] = request, key  # it is held, so that no other gets its id
+        self._absent.update(self.cache.missing(keys))
+
     async def ask(self, request: Request, slot: Slot | None = None) -> Exchange:
         """One request's answer: from the cache, from a twin in flight, or from the endpoint."""
-        key = content_key(self._identity, request)
+        looked = self._looked.pop(id(request), None)
+        key = content_key(self._identity, request) if looked is None else looked[1]
         if request.role not in ("probe", "spelling"):
             return await self._find(key, request, slot)
         if key in self._probes:
@@ -203,7 +215,7 @@ class Driver:
 
     async def _find(self, key: str, request: Request, slot: Slot | None) -> Exchange:
         cache = None if request.role == "capability" else self.cache
-        if cache is not None:
+        if cache is not None and key not in self._absent:
             kept = cache.get(key)
             if kept is not None:
                 self.counts.cached += request.role != "spelling"
@@ -221,6 +233,7 @@ class Driver:
                     self.cache.charge(self.ledger, Spent(1, response.usage))
                 if cache is not None:
                     await cache.keep(key, response)
+                    self._absent.discard(key)
             flight.set_result(response)
         except BaseException as error:
             flight.set_exception(error if isinstance(error, Exception) else _GivenUpError())

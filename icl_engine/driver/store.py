@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -122,6 +122,14 @@ class Store:
         """The body kept under a key, and its checksum; the caller compares them."""
         found: tuple[Any, Any] | None = self.db.execute(FIND, (short(key),)).fetchone()
         return found
+
+    def missing(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of at most some hundred keys under which nothing is kept."""
+        asked = {short(key): key for key in keys}
+        marks = ",".join("?" * len(asked))
+        found = self.db.execute(f"SELECT short FROM answers WHERE short IN ({marks})", tuple(asked))  # noqa: S608 - marks
+        there = {at for (at,) in found}
+        return [key for at, key in asked.items() if at not in there]
 
     def note(self, name: str) -> bytes | None:
         """What is noted under a name; None for nothing, or where it is damaged."""

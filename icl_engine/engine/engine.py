@@ -18,6 +18,7 @@ import orjson
 from icl_engine.config.load import Loaded
 from icl_engine.driver.budget import Budget, Caps, in_bytes
 from icl_engine.driver.cache import Spent
+from icl_engine.driver.counts import Counts
 from icl_engine.driver.driver import StoppedError
 from icl_engine.engine.expected import Expected, Question, questions
 from icl_engine.engine.held import TEMPORARY, spool
@@ -78,7 +79,7 @@ class Engine:
     price: Price | None = None
     progress: Callable[[Progress], None] | None = None
     stop: Callable[[], bool] = lambda: False
-    usage: Usage = field(default_factory=Usage)
+    used: Counts = field(default_factory=Counts)
     failed: int = 0
     status: Counter[str] = field(default_factory=Counter)
     scoring: Counter[tuple[str, bool]] = field(default_factory=Counter)
@@ -236,7 +237,7 @@ class Engine:
         for key, used in row.used:
             if self._seen.add(key):
                 new.add(key)
-                self.usage += used
+                self.used.pay(used)
         self.expected.add(row.asked, new)
         for key, probe, written in row.answers:
             if probe:
@@ -294,8 +295,8 @@ class Engine:
                 "requests": len(self._seen),
                 "paid": counts.paid,
                 "cached": max(0, len(self._seen) - counts.paid),
-                **usage_record(self.usage),
-                "cost_usd": None if self.price is None else self.price.of(self.usage),
+                **usage_record(self.used.usage),
+                "cost_usd": None if self.price is None else self.price.of(self.used.usage),
             },
             "plan": summed(self.loaded, self.expected.finish(), self.price).expected,
             "scoring": {

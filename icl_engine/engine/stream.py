@@ -120,6 +120,7 @@ class Stream(Generic[X, T, R]):
             weight += _weight(started)
             if weight > HEAVY:
                 break
+        self._driver.look([row[2].first[0] for row in window if row[2].first])
         return sorted(window, key=lambda row: order(row[2]))
 
     async def _one(self, number: int, x: X, started: Started[T]) -> None:

@@ -139,6 +139,8 @@ def shares(used: Usage, count: int, *, one_prompt: bool) -> list[Usage]:
     [Usage(prompt_tokens=7, cached_prompt_tokens=0, completion_tokens=2), \
 Usage(prompt_tokens=0, cached_prompt_tokens=0, completion_tokens=1)]
     """
+    if count == 1:
+        return [used]
 
     def part(total: int, i: int) -> int:
         return total // count + (i < total % count)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from icl_engine.driver.budget import IMAGE, TURN, Budget, Caps
+from icl_engine.driver.budget import CHAT, IMAGE, TURN, Budget, Caps
 from icl_engine.engine.prices import FREE, SHIPPED, Price, Table, price_of, usual_file
 from icl_engine.errors import BudgetError, TaskError
 from icl_engine.models.anthropic import Anthropic
@@ -169,10 +169,10 @@ def test_a_cap_of_nothing_lets_nothing_go_but_what_is_free() -> None:
         (Request("né", NextToken(20, (), (5, 6, 7))), Usage(7, 0, 1)),
         (Request("né", Continuation(" abc")), Usage(9, 0, 5)),
         (Request("né", Generate(Sampling(max_tokens=9), choices=("ab", "c"))), Usage(9, 0, 9)),
-        (Request((Message("user", "né"),), Generate(Sampling(max_tokens=9))), Usage(4 + 2 * TURN, 0, 9)),
+        (Request((Message("user", "né"),), Generate(Sampling(max_tokens=9))), Usage(4 + CHAT + TURN, 0, 9)),
         (
             Request((Message("user", ("né", Image("x", "https://h/x.png"))),), Generate(Sampling(max_tokens=9))),
-            Usage(4 + 2 * TURN + IMAGE, 0, 9),
+            Usage(4 + CHAT + TURN + IMAGE, 0, 9),
         ),
         (Request("\ud800", Generate(Sampling(max_tokens=1))), Usage(4, 0, 1)),
     ],
