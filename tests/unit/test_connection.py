@@ -340,7 +340,7 @@ def test_a_proxy_of_another_kind_is_told(address: str, proxy: Put) -> None:
         finally:
             await connection.close()
 
-    with pytest.raises(EndpointError, match="proxy for model.invalid is of kind socks5h?, not http") as told:
+    with pytest.raises(EndpointError, match=r"proxy for model\.invalid is of kind socks5h?, not http") as told:
         asyncio.run(scenario())
     assert "u:p" not in str(told.value)
 
