@@ -29,13 +29,16 @@ SAME = 0.75
 """So many times the throughput it had at a smaller load is still the same server with the same prompts."""
 
 FLOOR = 4
-"""Latency alone does not bring the limit below this."""
+"""Neither latency nor word of too many requests brings the limit below this: waiting is what helps then."""
 
 EPOCHS = 20
 """Epochs remembered: older ones tell of other prompts, or another server."""
 
 TOLERATED = 0.1
 """The share of an epoch's answers that may be faults of a server without it being taken for too busy."""
+
+FEWEST = 32
+"""Answers of which that is a share, at least."""
 
 SAMPLES = 64
 """The fewest answers whose median is believed."""
@@ -128,10 +131,9 @@ class Adaptive:
         if now - ((self.latency or ROUND_TRIP) if seconds is None else seconds) < self._changed:
             return
         self._lost += 1
-        if not sure and self._lost < TOLERATED * self._length:
+        if not sure and self._lost < TOLERATED * max(len(self._took) + self._lost, FEWEST):
             return
         self._trial = None
-        # What is said of a rate, very few in flight may pass too: then the wait that was asked for is what helps.
         limit = max(min(FLOOR, self._exact) if sure else 1.0, CONGESTED * self._exact)
         self._depth = self._exact - limit or 1.0 - CONGESTED
         self._peak, self._turn = limit + self._depth, -1.0

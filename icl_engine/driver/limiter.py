@@ -10,15 +10,13 @@ from collections.abc import Callable
 
 from icl_engine.driver.adaptive import Adaptive
 from icl_engine.driver.pace import Pace
+from icl_engine.driver.places import Places
 
 SOON = 1e-6
 """Seconds: a timer that came a rounding error early waits so long."""
 
-OVERTAKEN = 8
-"""Round trips of others, sent later, after which a request no longer counts against the limit."""
-
 STUCK = 5.0
-"""Seconds, or times the usual latency if that is longer, after which it does not either, while others wait."""
+"""Seconds, or times the usual latency if that is longer, after which a request no longer counts while others wait."""
 
 
 class Limiter:
@@ -27,9 +25,8 @@ class Limiter:
     The equations are those of `Adaptive` (what is in flight) and `Pace` (rates). Places are given in the order they
     were asked for; who cannot start holds back those behind. For one event loop.
 
-    A straggler that 8 limits' worth of requests sent after it have overtaken counts against `most` alone: the limit is
-    on what the endpoint has in hand, and a few that hang must not fill it. So does one that takes five times the usual
-    latency, and 5 s, while others wait. If all are slow none is overtaken, and that latency is the usual one.
+    Who is overtaken by many that were sent later does not count against the limit (`Places`), nor does one that takes
+    five times the usual latency, and 5 s, while others wait.
 
     Args:
         most: the most requests in flight.
@@ -54,9 +51,7 @@ class Limiter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.most = most
-        self.flying = 0
-        self._back = self._number = 0  # how many came back; how many were sent, which is the last one's number
-        self._counted: dict[int, int] = {}  # places that count, the oldest first -> at how many back they are overtaken
+        self._places = Places(most)
         self._clock = clock
         self._adaptive = Adaptive(most, clock)
         self._requests = None if requests_per_minute is None else Pace(requests_per_minute)
@@ -70,6 +65,11 @@ class Limiter:
         self._over: Exception | None = None
 
     @property
+    def flying(self) -> int:
+        """Places taken."""
+        return self._places.flying
+
+    @property
     def limit(self) -> int:
         """The most in flight at present."""
         return self._adaptive.limit
@@ -78,43 +78,23 @@ class Limiter:
         """The number of a place, if one is free now and nobody waits for it; else 0."""
         if self._over is not None:
             raise self._over
-        if self._waiting or self._full() or (self._timed and self._charge(tokens) > 0):
+        limit = self._adaptive.limit
+        if self._waiting or self._places.full(limit) or (self._timed and self._charge(tokens) > 0):
             return 0
-        return self._start()
-
-    def _full(self) -> bool:
-        return len(self._counted) >= self._adaptive.limit or self.flying >= self.most
-
-    def _start(self) -> int:
-        self.flying += 1
-        self._number += 1
-        # Those in flight may come back before it without having overtaken it.
-        self._counted[self._number] = self._back + self.flying + OVERTAKEN * self._adaptive.limit
-        return self._number
+        return self._places.take(limit)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that a few that hang do not hold up those who wait, where too few come back to overtake them."""
 
         def look(newest: int) -> None:
             self._stuck = None
-            for place in [place for place in self._counted if place <= newest]:
-                del self._counted[place]
+            self._places.forgive(newest)
             if self._waiting and self._timer is None:
                 self._wake()
 
-        if self._stuck is None and self.flying < self.most:
-            self._stuck = loop.call_later(STUCK * max(1.0, self._adaptive.latency), look, self._number)
-
-    def _end(self, place: int) -> None:
-        self.flying -= 1
-        self._back += 1
-        counted = self._counted
-        counted.pop(place or next(iter(counted), 0), 0)
-        while counted:
-            oldest, due = next(iter(counted.items()))
-            if due > self._back:
-                break
-            del counted[oldest]
+        usual = self._adaptive.latency
+        if usual and self._stuck is None and self.flying < self.most:
+            self._stuck = loop.call_later(STUCK * max(1.0, usual), look, self._places.newest)
 
     async def acquire(self, tokens: int = 0) -> int:
         """The number of a place, after all who asked before.
@@ -132,7 +112,7 @@ class Limiter:
             return await waiter
         except BaseException:
             if not (waiter.cancelled() or waiter.cancel() or waiter.exception()):
-                self._end(waiter.result())  # the place came in the same turn: it goes to the next
+                self._places.leave(waiter.result())  # the place came in the same turn: it goes to the next
                 if self._requests is not None:
                     self._requests.give_back(1)
                 if self._tokens is not None:
@@ -151,8 +131,8 @@ class Limiter:
             limited: it said so.
             place: its number; 0 for that of the oldest.
         """
-        flying = len(self._counted)
-        self._end(place)
+        flying = self._places.counted
+        self._places.leave(place)
         if congested:
             self._adaptive.congested(seconds, sure=limited)
         elif seconds is not None:
@@ -221,12 +201,12 @@ class Limiter:
         while self._waiting:
             waiter, tokens = self._waiting[0]
             if not waiter.done():
-                if self._full():
+                if self._places.full(self._adaptive.limit):
                     self._watch(waiter.get_loop())
                     return
                 wait = self._charge(tokens) if self._timed else 0.0
                 if wait > 0:
                     self._timer = waiter.get_loop().call_later(max(wait, SOON), self._wake)
                     return
-                waiter.set_result(self._start())
+                waiter.set_result(self._places.take(self._adaptive.limit))
             self._waiting.popleft()
