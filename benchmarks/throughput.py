@@ -10,6 +10,7 @@ repeats; figures are medians.
 - icl run: the command with all it does: start-up, a look at every row, rendering (four fixed demonstrations), an empty
   cache that is written, the journal, reading (a verbalizer), metrics. Nothing is switched off.
 - icl run again: the same command, once more: every answer comes from the cache, nothing may be sent.
+- icl run, batch: 16: up to 16 prompts in one HTTP request (`model.batch`).
 - bare aiohttp, on asyncio's event loop and on uvloop's: JSON out, text in, nothing kept.
 - openai SDK: a loop over `AsyncOpenAI` as it comes.
 - lm-eval: `local-completions`, `generate_until`, without the index of its own tasks, which its command reads first.
@@ -44,6 +45,7 @@ CLIENT = HERE / "throughput_client.py"
 NAMES = {
     "icl": "icl run",
     "again": "icl run again",
+    "icl-batch": "icl run, batch: 16",
     "bare": "bare aiohttp",
     "bare-uvloop": "bare aiohttp, uvloop",
     "openai": "openai SDK",
@@ -87,6 +89,8 @@ class Bench:
         """One run of a client; of ours, also the one after it."""
         if client == "icl":
             return self._icl(self._folder / f"icl-{turn}")
+        if client == "icl-batch":
+            return {client: self._icl(self._folder / f"icl-{turn}", "--set", "model.batch=16")["icl"]}
         python, rows = {
             "openai": (sys.executable, self._given.sdk_rows),
             "lm-eval": (str(self._given.lm_eval), self._given.rows),
@@ -107,8 +111,8 @@ class Bench:
         ran = run([python, CLIENT, client, text], self._cores.client, OFFLINE | homes, self._folder)
         return ran, json.loads(ran.said.strip().splitlines()[-1])
 
-    def _icl(self, folder: Path) -> dict[str, Measured]:
-        command: list[str | Path] = [sys.executable, ICL, "run", self._task, "--out", folder / "run"]
+    def _icl(self, folder: Path, *options: str) -> dict[str, Measured]:
+        command: list[str | Path] = [sys.executable, ICL, "run", self._task, "--out", folder / "run", *options]
         found, files = {}, []
         for name, paid in (("icl", self._given.rows), ("again", 0)):
             busy = self._begin()

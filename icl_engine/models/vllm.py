@@ -21,7 +21,7 @@ from icl_engine.models.rates import pause
 from icl_engine.models.server import NoRouteError, Server, fault_of, header_safe, without_route
 from icl_engine.models.tokenizer import Ids, RemoteTokenizer
 from icl_engine.models.wire import Body, choices, has_images, response, usage
-from icl_engine.types import Capabilities, Continuation, NextToken, Request, Response, Spelling
+from icl_engine.types import Capabilities, Continuation, Generate, NextToken, Request, Response, Spelling
 
 TOP = 20
 """The widest top-k that vLLM's servers give unless told otherwise."""
@@ -41,9 +41,9 @@ class Vllm(Provider):
         name: the model's name on the server.
         api_key: ``${VAR}``; sent as a bearer token, never written anywhere.
         timeout: seconds to wait for one answer.
-        batch: how many prompts of which only next tokens are read may travel in one HTTP request. More than 1 saves
-            this machine's time where the server answers hundreds of prompts a second; usage is then known for the
-            whole request, and divided evenly.
+        batch: how many text prompts may travel in one HTTP request. More than 1 saves this machine's time where the
+            server answers hundreds of prompts a second; they come back together, as late as the longest, and usage is
+            known for the whole request, and divided evenly.
     """
 
     use: Literal["vllm"] = "vllm"
@@ -138,12 +138,15 @@ class VllmEndpoint:
         """What requests must have in common to travel together: samples of one prompt, or prompts of one readout."""
         if is_drawn(request):
             return samples_of(request) if self.capabilities.samples else None
-        if self.capabilities.together == 1 or not isinstance(request.readout, NextToken):
+        readout = request.readout
+        if self.capabilities.together == 1:
             return None
         if _spelt(request):
-            return replace(request, readout=replace(request.readout, spelt=()))
-        several = self._spec.batch > 1 and isinstance(request.prompt, str)
-        return replace(request, prompt="") if several else None
+            return replace(request, readout=replace(readout, spelt=()))
+        if self._spec.batch == 1 or not isinstance(request.prompt, str):
+            return None
+        text = isinstance(readout, Generate) and readout.schema is None and request.role != "capability"
+        return replace(request, prompt="") if text or isinstance(readout, NextToken) else None
 
     def _most(self, request: Request) -> int:
         """How many requests may travel together."""

@@ -516,9 +516,19 @@ def test_prompts_travel_together_where_that_is_wanted(server: StandIn) -> None:
     assert sum((a.usage for a in answers), Usage()) == Usage(15, 0, 5)
 
 
-def test_prompts_travel_alone_by_default_and_where_text_is_generated(server: StandIn) -> None:
+def test_prompts_whose_text_is_generated_travel_together_too(server: StandIn) -> None:
+    prompts = [f"film {i}\nSentiment:" for i in range(5)]
+    alone = ask_all(server, [Request(p, Generate(Sampling(max_tokens=4))) for p in prompts])
+    assert sorted(body["prompt"] for body in server.received) == prompts
+    together = ask_all(server, [Request(p, Generate(Sampling(max_tokens=4))) for p in prompts], batch=8)
+    assert server.received[5:][0]["prompt"] == prompts
+    assert len(server.received) == 6
+    assert [a.text for a in together] == [a.text for a in alone]
+
+
+def test_prompts_travel_alone_by_default_and_where_they_are_chats_or_keep_a_schema(server: StandIn) -> None:
     ask_all(server, [Request(f"film {i}", NextToken(2)) for i in range(2)])
-    ask_all(server, [Request(f"film {i}", Generate()) for i in range(2)], batch=8)
+    ask_all(server, [Request(f"film {i}", Generate(schema={"type": "string"})) for i in range(2)], batch=8)
     ask_all(server, [Request((Message("user", str(i)),), NextToken(2)) for i in range(2)], batch=8)
     assert [type(body.get("prompt", "")) for body in server.received] == [str] * 6
 
@@ -526,7 +536,7 @@ def test_prompts_travel_alone_by_default_and_where_text_is_generated(server: Sta
 def test_llama_cpp_is_asked_one_prompt_at_a_time(server: StandIn) -> None:
     server.models = [{"id": "m", "owned_by": "llamacpp"}]
     ask_all(server, [Request(f"film {i}", NextToken(2)) for i in range(2)], can={}, batch=8)
-    assert [body["prompt"] for body in server.received] == ["film 0", "film 1"]
+    assert sorted(body["prompt"] for body in server.received) == ["film 0", "film 1"]
 
 
 def test_one_bad_prompt_does_not_spoil_its_company(server: StandIn) -> None:
