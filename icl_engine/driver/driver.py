@@ -290,7 +290,8 @@ class Driver:
                 place = await slot.take()
             else:
                 place = self.limiter.try_acquire(tokens) or await self.limiter.acquire(tokens)
-            await self._may_send()
+            if not self._checked or self.budget is not None or (self.cache is not None and self.cache.fault):
+                await self._may_send()
             began = time.monotonic()
             response = await self.endpoint.send(request)
         except BaseException as error:

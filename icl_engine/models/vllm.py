@@ -141,7 +141,7 @@ class VllmEndpoint:
         readout = request.readout
         if self.capabilities.together == 1:
             return None
-        if _spelt(request):
+        if isinstance(readout, NextToken) and _spelt(request):
             return replace(request, readout=replace(readout, spelt=()))
         if self._spec.batch == 1 or not isinstance(request.prompt, str):
             return None
