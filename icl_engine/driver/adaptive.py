@@ -75,9 +75,9 @@ class Adaptive:
 
     It only grows with answers that came while all places were taken, and never above `most`.
 
-    Congestion: limit := max(4, 0.7 · limit) when a request comes back because there are too many of them, and
-    limit := max(1, 0.7 · limit) when one in ten of an epoch's comes back for a fault that may mean the same; unless
-    it was sent before the last decrease: that one tells nothing of the limit now. So it decreases once a round trip.
+    Congestion: limit := max(4, 0.7 · limit) when a request comes back because there are too many of them, or when one
+    in ten of an epoch's comes back for a fault that may mean the same; unless it was sent before the last decrease:
+    that one tells nothing of the limit now. So it decreases once a round trip.
 
     Rising latency: an epoch is as many answers as the limit was when it began, or 64. It has a mean load L, a median
     latency W and by Little's law (L = X · W, with the mean of W) a throughput X. If W > 2 · W₀ and X ≤ 1.05 · X₀ for a
@@ -134,7 +134,7 @@ class Adaptive:
         if not sure and self._lost < TOLERATED * max(len(self._took) + self._lost, FEWEST):
             return
         self._trial = None
-        limit = max(min(FLOOR, self._exact) if sure else 1.0, CONGESTED * self._exact)
+        limit = max(min(FLOOR, self._exact), CONGESTED * self._exact)
         self._depth = self._exact - limit or 1.0 - CONGESTED
         self._peak, self._turn = limit + self._depth, -1.0
         self._change(limit, now, slow_start=False)

@@ -358,7 +358,7 @@ def test_a_stream_that_is_stopped_begins_nothing_and_loses_nothing() -> None:
         gates = [endpoint.gates.setdefault(name(row), asyncio.Event()) for row in range(40, 44)]
         kept = Kept(endpoint, stopping=lambda: stop)
         running = asyncio.ensure_future(kept.stream.run(iter(range(1000))))
-        await until(lambda: endpoint.now == 4)
+        await until(lambda: len(endpoint.sent) == 44 and endpoint.now == 4)  # those behind the gates
         stop = True
         for gate in gates:
             gate.set()
