@@ -233,7 +233,6 @@ class Driver:
                     self.cache.charge(self.ledger, Spent(1, response.usage))
                 if cache is not None:
                     await cache.keep(key, response)
-                    self._absent.discard(key)
             flight.set_result(response)
         except BaseException as error:
             flight.set_exception(error if isinstance(error, Exception) else _GivenUpError())
@@ -241,6 +240,7 @@ class Driver:
             raise
         finally:
             del self._flying[key]
+            self._absent.discard(key)  # whoever asks the same from now on looks for himself
         return Exchange(request, response, key)
 
     async def _send(self, request: Request, slot: Slot | None) -> Response:
@@ -280,7 +280,8 @@ class Driver:
 
     async def _try(self, request: Request, slot: Slot | None) -> Response:
         """Send a request once: within the budget, in its turn."""
-        tokens = _about(request) if self._rated else 0
+        # Those that travel as one take one place, each its own tokens: these are charged when they are known.
+        tokens = _about(request) if self._rated and slot is None else 0
         budget = self.budget if request.role != "spelling" else None
         # What it may cost is set aside before it has a place: who has one waits for nothing that a pause may overtake.
         claim = None if budget is None else await budget.claim(request)
@@ -311,7 +312,7 @@ class Driver:
         self._leave(slot, place, seconds)
         if response.pause:
             self.limiter.pause(response.pause)
-        if tokens:
+        if self._rated:
             self.limiter.used(tokens, response.usage.prompt_tokens + response.usage.completion_tokens, seconds)
         if budget is not None and claim is not None:
             budget.settle(claim, response.usage)

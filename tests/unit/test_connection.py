@@ -205,33 +205,28 @@ def test_no_answer_in_time(act: Act) -> None:
     assert (error.retryable, error.billed, error.congested) == (True, True, True)
 
 
-def test_nobody_listens() -> None:
-    async def scenario() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        connection = Connection(f"http://127.0.0.1:{port}/v1", SECRET, 5.0)
-        try:
-            await post(connection, f"http://127.0.0.1:{port}/v1")
-        finally:
-            await connection.close()
+async def posted(url: str) -> None:
+    """Ask a server by a connection of its own."""
+    connection = Connection(url, SECRET, 5.0)
+    try:
+        await post(connection, url)
+    finally:
+        await connection.close()
 
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
     with pytest.raises(RequestError, match=r"no connection to 127\.0\.0\.1:") as told:
-        asyncio.run(scenario())
+        asyncio.run(posted(f"http://127.0.0.1:{port}/v1"))
     error = told.value
     assert SECRET not in str(error)
     assert (error.retryable, error.billed, error.congested) == (True, False, False)
 
 
 def test_a_name_that_nobody_has() -> None:
-    async def scenario() -> None:
-        connection = Connection("http://nobody.invalid/v1", SECRET, 5.0)
-        try:
-            await post(connection, "http://nobody.invalid/v1")
-        finally:
-            await connection.close()
-
     with pytest.raises(RequestError, match=r"no connection to nobody\.invalid") as told:
-        asyncio.run(scenario())
+        asyncio.run(posted("http://nobody.invalid/v1"))
     assert (told.value.retryable, told.value.billed) == (True, False)
 
 
@@ -316,15 +311,8 @@ def test_a_proxy_that_is_not_there_is_told_as_such(proxy: Put) -> None:
         port = taken.getsockname()[1]
     proxy("http_proxy", f"http://user:{SECRET}@127.0.0.1:{port}")
 
-    async def scenario() -> None:
-        connection = Connection("http://model.invalid/v1", SECRET, 5.0)
-        try:
-            await post(connection, "http://model.invalid/v1")
-        finally:
-            await connection.close()
-
     with pytest.raises(RequestError, match="no connection") as told:
-        asyncio.run(scenario())
+        asyncio.run(posted("http://model.invalid/v1"))
     assert SECRET not in str(told.value)
     assert not told.value.billed
 
@@ -333,15 +321,8 @@ def test_a_proxy_that_is_not_there_is_told_as_such(proxy: Put) -> None:
 def test_a_proxy_of_another_kind_is_told(address: str, proxy: Put) -> None:
     proxy("all_proxy", address)
 
-    async def scenario() -> None:
-        connection = Connection("http://model.invalid/v1", SECRET, 5.0)
-        try:
-            await post(connection, "http://model.invalid/v1")
-        finally:
-            await connection.close()
-
     with pytest.raises(EndpointError, match=r"proxy for model\.invalid is of kind socks5h?, not http") as told:
-        asyncio.run(scenario())
+        asyncio.run(posted("http://model.invalid/v1"))
     assert "u:p" not in str(told.value)
 
 

@@ -293,3 +293,26 @@ def test_what_is_given_up_in_flight_is_in_the_books_but_what_never_went_out_is_n
         await driver.close()
 
     asyncio.run(scenario())
+
+
+class Together(Slow):
+    """An endpoint whose requests travel as one, ten tokens each."""
+
+    def kind(self, request: Request) -> str:
+        return "all"
+
+    async def send(self, request: Request) -> Response:
+        return Response("4", usage=Usage(9, 0, 1))
+
+
+def test_requests_that_travel_as_one_take_the_tokens_of_each_from_the_minute() -> None:
+    def steps() -> Steps[int]:
+        answers = yield [Request(f"{i} + 2 =", Generate(Sampling(max_tokens=100))) for i in range(5)]
+        return len(answers)
+
+    async def scenario() -> None:
+        driver = Driver(Together(), tokens_per_minute=60)
+        assert (await driver.drive(steps()))[0] == 5
+        assert not driver.limiter.try_acquire(1), "50 of 60 are gone, most of a minute's before their time"
+
+    asyncio.run(scenario())
