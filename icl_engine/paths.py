@@ -23,3 +23,15 @@ def shipped(kind: str) -> Path:
     """
     inside = _HERE / "_shipped" / kind
     return inside if inside.is_dir() else _HERE.parent / kind
+
+
+def based(path: str, base: str | Path | None) -> str:
+    """A path relative to a folder (the task file's); an address stays as it is.
+
+    >>> based("a.jsonl", "/data"), based("hf://org/set", "/data")
+    ('/data/a.jsonl', 'hf://org/set')
+    """
+    if "://" in path:
+        return path
+    full = Path(path).expanduser()
+    return str(full if full.is_absolute() or base is None else Path(base) / full)

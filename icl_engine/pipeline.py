@@ -18,22 +18,28 @@ import orjson
 
 from icl_engine.alignment.chain import Chain, kinds
 from icl_engine.alignment.statistical.contextual_calibration import content_free
+from icl_engine.alignment.vote import Vote
+from icl_engine.asking import asked_once, side_by_side
 from icl_engine.driver.cache import Cache
 from icl_engine.driver.driver import Driver
 from icl_engine.driver.loop import BackgroundLoop
-from icl_engine.errors import IclError, RequestError, TaskError, TemplateError
+from icl_engine.errors import EndpointError, IclError, RequestError, TaskError, TemplateError
+from icl_engine.manipulation.budget import Budget
 from icl_engine.models.ladder import label_scores
 from icl_engine.models.probing import hoped, probe
 from icl_engine.protocols import Batched, InputManipulator, Model, Probing, Steps
 from icl_engine.taxonomy import Cell, cell
+from icl_engine.tokens import counter
 from icl_engine.types import (
     Asked,
     Capabilities,
     Example,
+    Exchange,
     Generate,
     Need,
     Prediction,
     Prompt,
+    Reading,
     Request,
     Role,
 )
@@ -41,6 +47,12 @@ from icl_engine.types import (
 log = logging.getLogger("icl_engine")
 
 T = TypeVar("T")
+LABEL = 32
+"""Tokens kept free for a label."""
+
+AHEAD = 256
+"""Rows of a batch for which demonstrations are chosen at once."""
+
 Inputs = Mapping[str, Any]
 
 
@@ -61,6 +73,7 @@ class Pipeline:
         tokens_per_minute: about the most tokens sent and asked for in any minute.
         cache_folder: where answers are kept; None keeps none.
         source: the resolved task, for `save`; it holds no secret.
+        max_prompt_tokens: the most tokens of a prompt.
         prepare: how a row given to `predict` becomes template variables (renamed fields).
 
     Use it in a ``with`` block, or let it close itself at exit.
@@ -78,29 +91,46 @@ class Pipeline:
     tokens_per_minute: int | None = None
     cache_folder: Path | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+    max_prompt_tokens: int | None = None
     prepare: Callable[[Inputs], Inputs] = dict
 
     def __post_init__(self) -> None:
         self._endpoint = self.model.connect()
         self._chat = self.model.api == "chat"
         self._sampling = self.model.sampling()
+        exact = getattr(self._endpoint, "count", None)
+        budget = Budget(self.max_prompt_tokens, self._window, counter(self.model), exact)
+        self.manipulator = self.manipulator.within(budget)
         self._needs: dict[bool, Need] = {}
         self._loop: BackgroundLoop | None = None
         self._opening = threading.Lock()
         self._drivers: list[Driver] = []
         self._fitting: asyncio.Lock | None = None
         self._probing: asyncio.Lock | None = None
+        self._learning: asyncio.Lock | None = None
+        self._lessons: list[Exchange] = []
         self._ready = not self._endpoint.uncertain
         self._pictured = False
+        vote = None if self.chain.vote is None else self.chain.vote[1]
+        if vote is not None and vote.samples > 1 and self.model.drawn and not self._sampling.temperature:
+            what = f"{vote.use} counts {vote.samples} samples, and at temperature 0 all are alike"
+            raise TaskError(f"{what}; set model.temperature: 0.7", key="model.temperature")
 
     # -- the method: generators that know nothing of networks
 
     def steps(self, x: Example, states: Mapping[int, Any]) -> Steps[Prediction]:
         """I, then f, then O as far as `states` allows: a batch step that has learned nothing yet stops it."""
-        prompt = yield from self.manipulator.prompt(x, self._chat)
+        steps = self._steps(x, states)
+        return asked_once(steps) if self.manipulator.asks else steps
+
+    def _steps(self, x: Example, states: Mapping[int, Any]) -> Steps[Prediction]:
+        if self.chain.vote is not None:
+            return (yield from self._elected(x, self.chain.vote[1]))
+        prompt = yield from self.prompting(x)
         asked = yield from self._ask(x, prompt, "main")
         reading, at = self.chain.begin(self.need(prompt), asked.text, asked.scores)
-        questions, known, reach = [asked, *asked.before], dict(states), self.chain.reach(states)
+        questions = [asked, *_thoughts(asked), *asked.before]
+        known, reach = dict(states), self.chain.reach(states)
         while at < reach:
             step = self.chain.probing.get(at)
             if step is not None and reading.distribution is not None:
@@ -110,19 +140,53 @@ class Pipeline:
             reading, at = self.chain.advance(reading, at, known, end=at + 1)
         return Prediction(x, reading, tuple(questions))
 
-    def _ask(self, x: Example, prompt: Prompt, role: Role) -> Steps[Asked]:
+    def _elected(self, x: Example, vote: Vote) -> Steps[Prediction]:
+        """I, f and the steps before the vote for each sample, no more of them than a decision takes; then the vote."""
+        asked: list[Asked] = []
+        readings: list[Reading] = []
+        while more := vote.more(readings):
+            drawn = yield from side_by_side([self._sample(x, len(asked) + i) for i in range(more)])
+            asked += drawn
+            readings += [self.chain.sample(a.text) for a in drawn]
+        taken, reading = vote.decide(readings, [a.prompt.thought or a.text for a in asked])
+        thoughts = (thought for a in asked for thought in _thoughts(a))
+        return Prediction(x, reading, (*asked, *thoughts), taken=taken)
+
+    def _sample(self, x: Example, number: int) -> Steps[Asked]:
+        """I, then f, for one of several samples."""
+        prompt = yield from self.prompting(x, number)
+        return (yield from self._ask(x, prompt, "sample", number))
+
+    def prompting(self, x: Example, sample: int = 0) -> Steps[Prompt]:
+        """I alone."""
+        return self.manipulator.prompt(x, self._chat, self._inquire, sample)
+
+    def learning(self) -> Steps[InputManipulator]:
+        """What I has to learn from the model next."""
+        return self.manipulator.learn(self._inquire, self._chat)
+
+    def _inquire(self, prompt: Prompt, role: Role, said: str) -> Steps[Reading]:
+        """What O reads before any calibration, for those parts of I that choose by it."""
+        need = self.need(prompt)
+        if need.kind == "scores":
+            need = replace(need, want="distribution")
+        asked = yield from self._ask(Example("", {}), prompt, role, need=need)
+        reading, at = self.chain.begin(need, f"{said}{' ' if said else ''}{asked.text.lstrip()}", asked.scores)
+        return self.chain.advance(reading, at, {}, end=min(self.chain.corrections, default=len(self.chain.steps)))[0]
+
+    def _ask(self, x: Example, prompt: Prompt, role: Role, sample: int = 0, need: Need | None = None) -> Steps[Asked]:
         """f: text or label scores, as O needs."""
-        need, sampling = self.need(prompt), self._sampling
+        need, sampling = self.need(prompt) if need is None else need, self._sampling
         if need.kind == "scores":
             before = yield from self._prior(x, prompt, need)
             prior = before[0].scores.logprobs if before and before[0].scores else None
             can = self.capabilities
             scores = yield from label_scores(prompt, need, can, role=role, sampling=sampling, prior=prior)
             return Asked(role, prompt, scores.text, scores, before)
-        plain = Request(prompt.shown, Generate(sampling), role=role)
+        plain = Request(prompt.shown, Generate(sampling), sample=sample, role=role)
         if need.schema is None:
             (answer,) = yield [plain]
-            return Asked(role, prompt, answer.text, None)
+            return Asked(role, prompt, answer.text, None, sample=sample)
         try:
             (answer,) = yield [replace(plain, readout=Generate(sampling, schema=need.schema))]
         except RequestError as error:
@@ -130,7 +194,7 @@ class Pipeline:
                 raise
             # Providers know only parts of JSON Schema: what they refuse is asked for without, and checked by O alone.
             (answer,) = yield [plain]
-        return Asked(role, prompt, answer.text, None)
+        return Asked(role, prompt, answer.text, None, sample=sample)
 
     def _prior(self, x: Example, prompt: Prompt, need: Need) -> Steps[tuple[Asked, ...]]:
         """For PMI: the labels' log p after the query's demonstrations and an empty input, asked once for each set."""
@@ -166,6 +230,15 @@ class Pipeline:
         if not found:
             raise RequestError("no label was given any probability for the content-free inputs")
         return found
+
+    def _window(self) -> int | None:
+        """The tokens a prompt may have beside its answer; None where that is not known."""
+        context = self._endpoint.capabilities.context
+        if context is None:
+            return None
+        needs = self._needs or {False: self._need(False)}
+        said = self._sampling.max_tokens if any(n.kind == "text" for n in needs.values()) else LABEL
+        return context - said - self.manipulator.room
 
     # -- what fits with what
 
@@ -242,7 +315,13 @@ class Pipeline:
         return self._needs[cloze]
 
     def _need(self, cloze: bool) -> Need:
-        return self.chain.need(self.capabilities, rationale=self.manipulator.rationale, cloze=cloze)
+        need = self.chain.need(self.capabilities, rationale=self.manipulator.rationale, cloze=cloze)
+        if not self.manipulator.asks:
+            return need
+        if need.kind != "scores":
+            what = "chooses by the model's label distributions, and the answer is read as text; use a verbalizer"
+            raise TaskError(what, key="input.demonstrations")
+        return replace(need, want="distribution")  # as the sets were asked: the chosen one's answer is there
 
     def check(self, x: Example) -> Prompt:
         """Render x and see that template, model and O fit together; asks nothing of the model.
@@ -250,7 +329,7 @@ class Pipeline:
         Raises:
             TaskError: they do not.
         """
-        prompt = self.manipulator.render(x, self.manipulator.select(x), self._chat)
+        prompt = self.manipulator.preview(x, self._chat)
         self.need(prompt)
         self._pictured = self._pictured or bool(prompt.images)
         if prompt.images and not self.capabilities.images and "images" not in self.uncertain:
@@ -285,14 +364,30 @@ class Pipeline:
         return await self._open().join(self._batch(list(rows), errors))
 
     async def _batch(self, rows: list[Inputs], errors: Literal["raise", "return"]) -> list[Any]:
-        results = await asyncio.gather(*map(self._predict, rows), return_exceptions=True)
+        await self.fitted()
+        xs = [self._example(inputs) for inputs in rows]
+        good = [x for x in xs if isinstance(x, Example)]
+        for start in range(0, len(good), AHEAD):
+            await asyncio.to_thread(self.manipulator.foresee, good[start : start + AHEAD])
+        results = await asyncio.gather(*map(self._answer, xs), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException) and (errors == "raise" or not isinstance(result, IclError)):
                 raise result
         return results
 
     async def _predict(self, inputs: Inputs) -> Prediction:
-        x = Example("input", self.prepare(inputs))
+        return await self._answer(self._example(inputs))
+
+    def _example(self, inputs: Inputs) -> Example | IclError:
+        """The example of a row, or what is wrong with it."""
+        try:
+            return Example("input", self.prepare(inputs))
+        except IclError as error:
+            return error
+
+    async def _answer(self, x: Example | IclError) -> Prediction:
+        if isinstance(x, IclError):
+            raise x
         states = await self.fitted()
         try:
             prediction, exchanges = await self.driver.drive(self.steps(x, states))
@@ -300,13 +395,31 @@ class Pipeline:
             raise TemplateError(f"the template cannot be rendered with this input: {error.what}") from error
         return replace(prediction, exchanges=exchanges)
 
+    async def learn(self) -> Sequence[Exchange]:
+        """Have I learn what it needs to know from the model, once; what was asked for it.
+
+        Raises:
+            EndpointError: the model gave no answer. TaskError: its answers are of no use.
+        """
+        await self.ready()
+        if self._learning is None:
+            self._learning = asyncio.Lock()
+        async with self._learning:
+            while not self.manipulator.learned:
+                try:
+                    self.manipulator, exchanges = await self.driver.drive(self.learning())
+                except RequestError as error:
+                    raise EndpointError(f"no answer to what is asked before the first row: {error}") from error
+                self._lessons += exchanges
+        return self._lessons
+
     async def fitted(self) -> Mapping[int, Any]:
         """The states of O's batch steps; where one is missing, it learns from unlabelled train rows, once.
 
         Raises:
             TaskError: there is no train split to learn from.
         """
-        await self.ready()
+        await self.learn()
         if self._fitting is None:
             self._fitting = asyncio.Lock()
         async with self._fitting:
@@ -341,6 +454,7 @@ class Pipeline:
             "program": 1,
             "task": self.source,
             "demonstrations": self.manipulator.dump(),
+            "learned": self.manipulator.dump_learned(),
             "states": {str(at): state for at, state in self.states.items()},
         }
         path = Path(path)
@@ -384,6 +498,13 @@ class Pipeline:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _thoughts(asked: Asked) -> Iterator[Asked]:
+    """The question for the chain of thought that a prompt holds."""
+    first = asked.prompt.first
+    if first is not None:
+        yield Asked("rationale", first, asked.prompt.thought, None, sample=asked.sample)
 
 
 def _shut(loop: BackgroundLoop, drivers: list[Driver]) -> None:

@@ -7,9 +7,11 @@ Whoever needs the model *yields requests*: a `Steps[T]` generator knows nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from icl_engine.types import (
     Capabilities,
@@ -21,6 +23,7 @@ from icl_engine.types import (
     Reading,
     Request,
     Response,
+    Role,
     Sampling,
 )
 
@@ -31,6 +34,34 @@ Steps = Generator[Sequence[Request], Sequence[Response], T]
 
 Identity = Callable[[Example], str]
 """What makes two examples duplicates: equal strings."""
+
+Ask = Callable[[Prompt, Role, str], Steps[Reading]]
+"""Puts a prompt to the model: what O reads, with a distribution over labels where there is one, before any calibration.
+The text (mostly empty) was said before the answer, and is read with it. For those parts of I that choose by what the
+model says."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How a retriever looks at examples.
+
+    Args:
+        identity: what makes two examples duplicates.
+        text: what of an example is compared with others: what the template shows of it; by default its identity.
+        vectors: the folder in which vectors of texts are kept; None keeps none.
+    """
+
+    identity: Identity
+    text: Callable[[Example], str] | None = None
+    vectors: Path | None = None
+
+    def __call__(self, x: Example) -> str:
+        """The identity of x."""
+        return self.identity(x)
+
+    def texts(self, xs: Sequence[Example]) -> list[str]:
+        """What of each is compared."""
+        return [(self.text or self.identity)(x) for x in xs]
 
 
 class Component(BaseModel):
@@ -44,27 +75,138 @@ class Component(BaseModel):
     use: str
 
 
+class Encoder(Component):
+    """Examples as vectors of unit length: their inner product is how alike two examples are (1: the same)."""
+
+    remote: ClassVar[bool] = False
+    """Whether encoding asks a network: `icl plan` then does not."""
+
+    def fit(self, pool: Sequence[Example], view: View) -> Any:
+        """State for `encode`, from the pool (a vocabulary, say); None where there is nothing to learn."""
+        return None
+
+    def encode(self, state: Any, xs: Sequence[Example], view: View) -> Any:
+        """One row of unit length (or of zeros) for each example: a float32 array, or a SciPy CSR matrix.
+
+        Raises:
+            MissingExtraError, EndpointError: the encoder cannot be used.
+        """
+        raise NotImplementedError
+
+
+class EntropyOrder(BaseModel):
+    """The order of demonstrations under which the model's answers to a probe set have the highest entropy.
+
+    GlobalE and LocalE of Lu et al. (2022), *Fantastically Ordered Prompts*. Found once a run, as an order of ranks.
+
+    Args:
+        use: ``entropy``.
+        measure: ``global``: the entropy of the labels predicted for the probe set. ``local``: the mean entropy of the
+            label distributions, which needs scores.
+        orders: how many orders are tried (all, where there are fewer), drawn by seed.
+        rows: how many train rows are asked under each order; their answers are not looked at.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    use: Literal["entropy"] = "entropy"
+    measure: Literal["global", "local"] = "global"
+    orders: int = Field(default=24, ge=2)
+    rows: int = Field(default=16, ge=1)
+
+
+OrderName = Literal["as_retrieved", "similarity", "random", "label_interleaved", "entropy"]
+
+
 class Retriever(Component):
-    """I's first half: which demonstrations to show for an example."""
+    """I's first half: which demonstrations to show for an example.
+
+    `fit` and `select` are all that a retriever must have; one that chooses for each query may have a faster
+    `select_many`. `select` returns the best first; how they are then ordered in the prompt is `order`.
+
+    Args:
+        order: how the demonstrations are ordered in the prompt: as the retriever gave them (the best first),
+            the most similar last, by seed, so that labels alternate, or by entropy (a name, or ``{use: entropy, …}``).
+            By default the most similar last, for retrievers that choose for each query, else as retrieved.
+        seed: of every draw; by default `run.seed`.
+    """
 
     per_query: ClassVar[bool] = False
     """Whether it chooses demonstrations for each query, so that prompts share only the instruction."""
 
-    def fit(self, pool: Sequence[Example], identity: Identity, seed: int) -> Any:
+    scored: ClassVar[bool] = False
+    """Whether each of its demonstrations has a score, the higher the better."""
+
+    order: OrderName | EntropyOrder | None = None
+    seed: int | None = None
+
+    @property
+    def shares(self) -> bool:
+        """Whether many queries are shown the same demonstrations, so that a prefix cache can serve them."""
+        return not self.per_query
+
+    def fit(self, pool: Sequence[Example], view: View, seed: int) -> Any:
         """State for `select`, as plain data, from the solved examples of the pool."""
         raise NotImplementedError
 
-    def select(self, state: Any, x: Example, identity: Identity) -> tuple[Demonstration, ...]:
-        """The demonstrations for x, in the order they are shown; never x itself nor its duplicate."""
+    def select(self, state: Any, x: Example, view: View) -> tuple[Demonstration, ...]:
+        """The demonstrations for x, the best first; never x itself nor its duplicate."""
         raise NotImplementedError
+
+    def select_many(self, state: Any, xs: Sequence[Example], view: View) -> list[tuple[Demonstration, ...]]:
+        """`select` for each of several examples."""
+        return [self.select(state, x, view) for x in xs]
 
     def dump(self, state: Any) -> Any:
         """The state as JSON, for a saved program."""
         raise NotImplementedError
 
-    def restore(self, saved: Any, identity: Identity) -> Any:
+    def restore(self, saved: Any, view: View) -> Any:
         """The state that `dump` saved."""
         raise NotImplementedError
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A retriever that picks among sets of demonstrations by what the model says to them."""
+
+    def propose_many(self, state: Any, xs: Sequence[Example], view: View) -> list[tuple[Demonstration, ...]]:
+        """For each x, the demonstrations to pick from, the best first; what `select` gives are the first of them."""
+        ...
+
+    def pick(
+        self,
+        proposed: tuple[Demonstration, ...],
+        key: str,
+        fitting: Callable[[tuple[Demonstration, ...]], Prompt],
+        ask: Ask,
+    ) -> Steps[tuple[Demonstration, ...]]:
+        """The set for a query, the best first.
+
+        Args:
+            proposed: what to pick from.
+            key: seeds draws for this query.
+            fitting: the prompt that shows a set.
+            ask: puts a prompt to the model.
+        """
+        ...
+
+
+class ChainOfThought(Component):
+    """How a chain of thought comes before the answer.
+
+    Args:
+        cue: what begins it.
+        then: what stands between it and the answer.
+        max_tokens: of a chain of thought that is asked for on its own; by default `model.max_tokens`.
+    """
+
+    solves: ClassVar[bool] = False
+    """Whether the model solves train rows before the first query, to be shown as demonstrations."""
+
+    cue: str
+    then: str | None
+    max_tokens: int | None = Field(default=None, ge=1)
 
 
 class InputManipulator(Protocol):
@@ -72,23 +214,78 @@ class InputManipulator(Protocol):
 
     @property
     def rationale(self) -> bool:
-        """Whether its demonstrations show more than the answer, so that the model's own answer will too."""
+        """Whether the model's answer will hold more than the answer that is asked for."""
         ...
 
-    def prompt(self, x: Example, chat: bool) -> Steps[Prompt]:
+    @property
+    def asks(self) -> bool:
+        """Whether it chooses demonstrations by the model's label distributions."""
+        ...
+
+    @property
+    def thinking(self) -> Sampling:
+        """How a chain of thought is generated that is asked for on its own."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """Tokens that a prompt may grow by before the answer is asked for."""
+        ...
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is ready; else `learn` has to be called first."""
+        ...
+
+    def learn(self, ask: Ask, chat: bool) -> Steps[InputManipulator]:
+        """The manipulator that has learned the next thing it needs to know from the model."""
+        ...
+
+    def assumed(self) -> InputManipulator:
+        """One that stands for it in a plan, as long as the model was not asked: its prompts are as long, or longer."""
+        ...
+
+    def within(self, budget: Any) -> InputManipulator:
+        """The same with prompts that fit a budget."""
+        ...
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many ``demonstrations`` were left out of prompts that would be too long, of how many ``rows``."""
+        ...
+
+    @property
+    def foresees(self) -> bool:
+        """Whether `foresee` spares time."""
+        ...
+
+    @property
+    def overlap(self) -> tuple[str, ...]:
+        """What to tell of rows that are in the test split too."""
+        ...
+
+    def foresee(self, xs: Sequence[Example]) -> None:
+        """Choose demonstrations for several examples at once, ahead of their `prompt`. May be called in a thread."""
+        ...
+
+    def prompt(self, x: Example, chat: bool, ask: Ask, sample: int = 0) -> Steps[Prompt]:
         """Select demonstrations for x and render."""
         ...
 
-    def select(self, x: Example) -> tuple[Demonstration, ...]:
-        """The demonstrations for x, in the order they are shown."""
+    def preview(self, x: Example, chat: bool) -> Prompt:
+        """The prompt for x as far as it is known without asking the model."""
         ...
 
     def render(self, x: Example, demonstrations: tuple[Demonstration, ...], chat: bool) -> Prompt:
-        """Render x after the given demonstrations."""
+        """Render x after the given demonstrations, in this order."""
         ...
 
     def dump(self) -> Any:
         """What its retriever learned, as JSON, for a saved program; None for none."""
+        ...
+
+    def dump_learned(self) -> Any:
+        """What `learn` learned, as JSON; None for nothing."""
         ...
 
 
@@ -132,6 +329,9 @@ class Gathering(Protocol):
 
 class Model(Component):
     """f as the user named it; `connect` gives the endpoint that answers."""
+
+    drawn: ClassVar[bool] = True
+    """Whether samples of an answer are drawn, so that they are all alike at temperature 0; else they are on record."""
 
     max_tokens: int
     temperature: float

@@ -16,12 +16,34 @@ from typing import Any, Literal, get_args
 
 from icl_engine.errors import TaskError, did_you_mean
 
-Kind = Literal["retriever", "model", "aligner", "metric"]
+Kind = Literal["retriever", "encoder", "cot", "model", "aligner", "metric"]
 
 TABLES: dict[Kind, dict[str, str]] = {
     "retriever": {
+        "bm25": "icl_engine.manipulation.retrieve.bm25:Bm25",
+        "cluster": "icl_engine.manipulation.retrieve.cluster:Cluster",
+        "complexity": "icl_engine.manipulation.retrieve.complexity:Complexity",
+        "dpp": "icl_engine.manipulation.retrieve.dpp:Dpp",
         "fixed": "icl_engine.manipulation.retrieve.fixed:Fixed",
+        "hybrid": "icl_engine.manipulation.retrieve.hybrid:Hybrid",
+        "knn": "icl_engine.manipulation.retrieve.knn:Knn",
+        "mmr": "icl_engine.manipulation.retrieve.mmr:Mmr",
+        "per_label": "icl_engine.manipulation.retrieve.per_label:PerLabel",
+        "mdl": "icl_engine.manipulation.retrieve.mdl:Mdl",
         "random": "icl_engine.manipulation.retrieve.random:Random",
+        "tfidf": "icl_engine.manipulation.retrieve.tfidf:TfIdf",
+        "votek": "icl_engine.manipulation.retrieve.votek:VoteK",
+    },
+    "encoder": {
+        "embeddings": "icl_engine.models.embeddings:Embeddings",
+        "field": "icl_engine.manipulation.encode.field:Field",
+        "sentence_transformers": "icl_engine.models.sentence_transformers:SentenceTransformers",
+        "tfidf": "icl_engine.manipulation.encode.tfidf:TfIdf",
+    },
+    "cot": {
+        "auto": "icl_engine.manipulation.cot:Auto",
+        "bootstrap": "icl_engine.manipulation.cot:Bootstrap",
+        "zero_shot": "icl_engine.manipulation.cot:ZeroShot",
     },
     "model": {
         "anthropic": "icl_engine.models.anthropic:Anthropic",
@@ -42,6 +64,7 @@ TABLES: dict[Kind, dict[str, str]] = {
         "number": "icl_engine.alignment.structural.number:Number",
         "regex": "icl_engine.alignment.structural.regex:Regex",
         "verbalizer": "icl_engine.alignment.structural.verbalizer:Verbalizer",
+        "vote": "icl_engine.alignment.vote:Vote",
     },
     "metric": {
         "accuracy": "icl_engine.metrics.accuracy:Accuracy",

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["main", "probe", "sample", "spelling", "capability"]
-"""Whose question it is: an example's own, a content-free input's, one of several samples', the tokenizer's
+Role = Literal["main", "probe", "sample", "rationale", "candidate", "fit", "spelling", "capability"]
+"""Whose question it is: an example's own, a content-free input's, one of several samples', for the chain of thought
+before an answer, about one of several sets of demonstrations, for what I learns before the first row, the tokenizer's
 (``spelling``, which costs nothing), or that for what an endpoint can do."""
 
 Token = int | str
@@ -110,6 +111,9 @@ class Prompt:
         lead: the white space between the prompt and its answer, which belongs to the answer.
         after: what stands after the answer (a cloze), empty otherwise.
         demonstrations: what the prompt shows.
+        dropped: demonstrations that were chosen too, and left out to keep it short enough.
+        thought: the chain of thought it holds, if the model was asked for one.
+        first: the prompt that asked for that.
     """
 
     text: str | None
@@ -117,6 +121,9 @@ class Prompt:
     lead: str = ""
     after: str = ""
     demonstrations: tuple[Demonstration, ...] = ()
+    dropped: tuple[Demonstration, ...] = ()
+    thought: str = ""
+    first: Prompt | None = None
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -333,6 +340,7 @@ class Asked:
         text: what was said.
         scores: label scores, where these were asked for.
         before: what had to be asked before it could be read: the labels' prior, for PMI.
+        sample: which of several samples it is.
     """
 
     role: Role
@@ -340,6 +348,7 @@ class Asked:
     text: str
     scores: LabelScores | None
     before: tuple[Asked, ...] = ()
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,12 +379,14 @@ class Prediction:
         reading: what O made of the answer.
         asked: every question put to the model, the main one first.
         exchanges: every request these took, with its answer.
+        taken: which of `asked` the answer was read from: 0, but for a vote, which takes the first that gave it.
     """
 
     example: Example
     reading: Reading
     asked: tuple[Asked, ...] = field(repr=False)
     exchanges: tuple[Exchange, ...] = field(default=(), repr=False)
+    taken: int = field(default=0, repr=False)
 
     @property
     def value(self) -> Any:
@@ -395,17 +406,17 @@ class Prediction:
     @property
     def text(self) -> str:
         """What the model said."""
-        return self.asked[0].text
+        return self.asked[self.taken].text
 
     @property
     def prompt(self) -> Prompt:
         """What the model was shown."""
-        return self.asked[0].prompt
+        return self.asked[self.taken].prompt
 
     @property
     def scoring(self) -> LabelScores | None:
         """The label scores as read; None where text was read."""
-        return self.asked[0].scores
+        return self.asked[self.taken].scores
 
     @property
     def demonstrations(self) -> tuple[Demonstration, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from icl_engine.alignment.identity import Identity
+from icl_engine.alignment.vote import Vote
 from icl_engine.errors import TaskError
 from icl_engine.protocols import Aligner, Batched, Probing, Reader, Scorer
 from icl_engine.types import Capabilities, LabelScores, Need, Reading
@@ -15,7 +17,7 @@ from icl_engine.types import Capabilities, LabelScores, Need, Reading
 
 @dataclass(frozen=True)
 class Chain:
-    """The output alignment O: extract → read → distribution steps.
+    """The output alignment O: extract → read → distribution steps, or a vote over samples.
 
     Args:
         steps: the steps in order; an empty chain is `identity`.
@@ -26,6 +28,7 @@ class Chain:
     def __post_init__(self) -> None:
         if not self.steps:
             object.__setattr__(self, "steps", (Identity(),))
+        self._check_vote()
         if not any(isinstance(step, Reader) for step in self.steps):
             raise TaskError("no step reads an answer; put a verbalizer (or identity, regex) first", key="output")
         started, labelled = False, False
@@ -33,7 +36,7 @@ class Chain:
             correction = isinstance(step, Probing | Batched)
             if started and not correction:
                 raise TaskError("stands after a calibration; steps that read come first", key=f"output[{i}]")
-            if labelled and not correction:
+            if labelled and not correction and not isinstance(step, Vote):
                 raise TaskError(
                     f"stands after {self.steps[i - 1].use}, which has read the label; put it before, or leave it out",
                     key=f"output[{i}]",
@@ -44,6 +47,32 @@ class Chain:
             raise TaskError("a second batch step: a run passes over its scores once", key=f"output[{learners[1]}]")
         if learners and any(isinstance(step, Probing) for step in self.steps[learners[0] :]):
             raise TaskError("stands before the steps that ask the model; put it last", key=f"output[{learners[0]}]")
+
+    def _check_vote(self) -> None:
+        """A vote is the last step, behind those that read text: scores are the same in every sample."""
+        if self.vote is None:
+            return
+        at, vote = self.vote
+        before, where = self.steps[:at], f"output[{at}]"
+        if not any(isinstance(step, Reader) for step in before):
+            raise TaskError("no step before vote reads an answer; put number, a verbalizer, … first", key=where)
+        for i, step in enumerate(self.steps):
+            if isinstance(step, Probing | Batched):
+                what = f"corrects label scores, and {vote.use} counts answers read from text; leave one of them out"
+                raise TaskError(what, key=f"output[{i}]")
+        for i, step in enumerate(before):
+            if isinstance(step, Scorer) and getattr(step, "read", "auto") == "scores":
+                what = f"{vote.use} counts answers read from text, and scores are the same in every sample"
+                raise TaskError(f"{what}; set read: text, or leave {vote.use} out", key=f"output[{i}].read")
+        if self.steps[at + 1 :]:
+            second = isinstance(self.steps[at + 1], Vote)
+            what = "a second vote; one decides" if second else f"stands after {vote.use}, which decides; put it before"
+            raise TaskError(what, key=f"output[{at + 1}]")
+
+    @cached_property
+    def vote(self) -> tuple[int, Vote] | None:
+        """The step that counts samples, and its place; None where one answer is read."""
+        return next(((i, step) for i, step in enumerate(self.steps) if isinstance(step, Vote)), None)
 
     @cached_property
     def reader(self) -> Reader:
@@ -84,18 +113,19 @@ class Chain:
         """What to ask of the model: label scores or text.
 
         `read: auto` is scores where the model gives them and the answer has no rationale, else text; under a
-        calibration it never falls back to text.
+        calibration it never falls back to text, under a vote it is never scores.
 
         Raises:
             TaskError: the steps, the template and the model do not fit together.
         """
         at, scorer = self.scorer
-        mode = getattr(scorer, "read", "auto") if scorer else "text"
+        mode = getattr(scorer, "read", "auto") if scorer and self.vote is None else "text"
         reason = self._no_scores(at, scorer, can, rationale=rationale, cloze=cloze)
         if mode == "scores" or self.corrections or cloze:
             where = f"output[{self.corrections[0]}]" if self.corrections else f"output[{at}]"
             if mode == "text":
                 what = "set read: auto or scores" if scorer else "use a verbalizer"
+                what = what if self.vote is None else "leave vote out"
                 why = (
                     "a cloze is scored inside its sentence" if cloze and not self.corrections else "needs label scores"
                 )
@@ -136,6 +166,15 @@ class Chain:
         if need.kind == "text" or scores is None or scorer is None:
             return Reading(text=text), 0
         return scorer.from_scores(scores), at + 1
+
+    def sample(self, text: str) -> Reading:
+        """What the steps before the vote read in one sample, in canonical form."""
+        at = len(self.steps) if self.vote is None else self.vote[0]
+        reading, _ = self.advance(Reading(text=text), 0, {}, at)
+        if reading.status == "ok":
+            with suppress(ValueError):  # what no target can be equal to is a vote of its own
+                return replace(reading, value=self.canon(reading.value))
+        return reading
 
     def reach(self, states: Mapping[int, Any]) -> int:
         """How many steps can be taken: all, or those before a batch step that has learned nothing yet."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,23 @@ import orjson
 
 from icl_engine.alignment.chain import Chain
 from icl_engine.config.document import VARIABLE, Document, expanded, override, read, spelt_out, unexpanded
+from icl_engine.config.pool import with_demonstrations
 from icl_engine.config.task import DEFAULT_IMAGES, Inline, Task, parse
 from icl_engine.data.files import files
 from icl_engine.data.formats import NO_FILE
-from icl_engine.data.source import Schema, examples, fingerprint, place
+from icl_engine.data.source import Schema, examples, fingerprint
 from icl_engine.errors import DataError, TaskError, TemplateError, did_you_mean
-from icl_engine.images import restored, written
+from icl_engine.images import written
+from icl_engine.manipulation.cot import Auto, Bootstrap
 from icl_engine.manipulation.few_shot import FewShot
+from icl_engine.manipulation.order import order_of
+from icl_engine.manipulation.retrieve.fixed import Fixed
 from icl_engine.manipulation.template import AnswerExpression, Template
 from icl_engine.paths import cache_dir, shipped
 from icl_engine.pipeline import Pipeline
 from icl_engine.types import Capabilities, Example
+
+log = logging.getLogger("icl_engine")
 
 PROGRAM = ".icl.json"
 GENERATION = ("max_tokens", "temperature", "stop", "seed")
@@ -54,6 +61,15 @@ class Loaded:
         if self.program is None or self.document.is_set("input", "demonstrations"):
             return None
         return self.program["demonstrations"]
+
+    @property
+    def saved_lessons(self) -> Mapping[str, Any] | None:
+        """What a saved program's input manipulation learned from the model; None where it is to learn anew."""
+        changed = any(self.document.is_set("input", key) for key in ("demonstrations", "cot"))
+        if self.program is None or changed or self.document.is_set("model"):
+            return None
+        learned: Mapping[str, Any] | None = self.program.get("learned")
+        return learned
 
     @property
     def saved_states(self) -> dict[int, Any]:
@@ -132,7 +148,11 @@ class Loaded:
         shown = self.task.input.demonstrations
         if self.saved_demonstrations is None and (path := getattr(shown, "path", None)) is not None:
             hashes.append(fingerprint(path))
-        saved = [self.saved_demonstrations, {str(at): state for at, state in self.saved_states.items()}]
+        saved = [
+            self.saved_demonstrations,
+            self.saved_lessons,
+            {str(at): state for at, state in self.saved_states.items()},
+        ]
         parts = [task, given, hashes, saved, self.task.model.connect().identity]
         raw = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
         return hashlib.sha256(raw).hexdigest()[:16]
@@ -168,6 +188,13 @@ def load_task(
     loaded = Loaded(parse(document, tree), document, tree, program)
     _files_exist(loaded)
     return loaded
+
+
+def altered(loaded: Loaded, settings: Mapping[str, Any]) -> Loaded:
+    """The task with some keys changed, as ``--set`` changes them."""
+    document = override(loaded.document, settings)
+    tree = expanded(document)
+    return Loaded(parse(document, tree), document, tree, loaded.program)
 
 
 def _files_exist(loaded: Loaded) -> None:
@@ -287,9 +314,16 @@ def _build(loaded: Loaded) -> Pipeline:
         tokens_per_minute=task.run.tokens_per_minute,
         cache_folder=cache_dir() if task.run.cache else None,
         source={**portable, "input": {**portable["input"], "template": {"inline": loaded.template.source}}},
+        max_prompt_tokens=task.input.max_prompt_tokens,
         prepare=loaded.schema.inputs,
     )
     _takes(loaded, pipeline.capabilities)
+    asking = next(iter(chain.probing), None)
+    if getattr(chain.scorer[1], "normalization", "") == "pmi":
+        asking = chain.scorer[0]
+    if task.input.cot is not None and asking is not None:
+        what = "asks about inputs that have no content, and no chain of thought (input.cot) comes before their answer"
+        raise loaded.document.error(what, ("output", asking))
     # What does not fit is told when the task is loaded; a cloze adds conditions of its own at its first row.
     chain.need(pipeline.capabilities, rationale=manipulator.rationale, cloze=False)
     return pipeline
@@ -305,58 +339,39 @@ def _variables_only(tree: Any) -> Any:
 
 
 def _manipulator(loaded: Loaded, chain: Chain) -> FewShot:
-    shown = loaded.task.input
-    answer = None if shown.answer is None else AnswerExpression(shown.answer)
+    shown, task = loaded.task.input, loaded.task
     retriever = shown.demonstrations
+    if isinstance(shown.cot, Auto):
+        if retriever is not None:
+            what = "auto chooses and solves its own demonstrations; leave input.demonstrations out, or use bootstrap"
+            raise loaded.document.error(what, ("input", "cot"))
+        retriever = Fixed(items=())
+    if retriever is None and isinstance(shown.cot, Bootstrap):
+        what = "bootstrap solves rows for input.demonstrations to choose from; name a retriever there"
+        raise loaded.document.error(what, ("input", "cot"))
+    sampling = task.model.sampling()
+    most = None if shown.cot is None else shown.cot.max_tokens
     manipulator = FewShot(
-        loaded.template, chain.write, retriever, None, shown.instruction, shown.separator, shown.chat, answer
+        template=loaded.template,
+        write=chain.write,
+        instruction=shown.instruction,
+        separator=shown.separator,
+        turns=shown.chat,
+        answer=None if shown.answer is None else AnswerExpression(shown.answer),
+        retriever=retriever,
+        cot=shown.cot,
+        thinking=replace(sampling, max_tokens=most or sampling.max_tokens),
+        canon=chain.canon,
+        seed=task.run.seed,
+        vectors=cache_dir() if task.run.cache else None,
     )
     loaded.template.instruction(shown.instruction)
     if retriever is None:
         return manipulator
-    if loaded.saved_demonstrations is not None:
-        state = retriever.restore(restored(loaded.saved_demonstrations), manipulator.identity)
-    else:
-        pool = _solved(loaded, chain)
-        try:
-            state = retriever.fit(pool, manipulator.identity, loaded.task.run.seed)
-        except TaskError as error:
-            raise loaded.document.error(error.what, ("input", "demonstrations")) from error
-    return FewShot(
-        loaded.template, chain.write, retriever, state, shown.instruction, shown.separator, shown.chat, answer
-    )
-
-
-def _solved(loaded: Loaded, chain: Chain) -> list[Example]:
-    """The rows that demonstrations come from, each with a target that O can write."""
-    retriever = loaded.task.input.demonstrations
-    rows, path = getattr(retriever, "items", None), getattr(retriever, "path", None)
-    if rows is not None or path is not None:
-        key = "input.demonstrations.items"
-        source: Any = path if path is not None else rows
-        pool = list(examples(source, loaded.schema, need_target=True, key=key))
-    elif loaded.task.data.train is None:
-        raise loaded.document.error("demonstrations need a pool; give data.train", ("input", "demonstrations"))
-    else:
-        source, key, pool = loaded.task.data.train, "data.train", loaded.pool
-    for index, x in enumerate(pool):
-        if index == 0 or loaded.template.missing(x.inputs):
-            loaded.template.example(x.inputs)
-    for index, x in enumerate(pool):
-        check_target(loaded, chain, x, source, index, key)
-    return pool
-
-
-def check_target(loaded: Loaded, chain: Chain, x: Example, source: Any, index: int, key: str) -> None:
-    """See that an example has a target, and that O can express it.
-
-    Raises:
-        DataError: it has none, or O cannot.
-    """
-    try:
-        if x.target is None:
-            field = str(loaded.task.data.target)
-            raise ValueError(f"row has no target {field!r}{did_you_mean(field, map(str, x.inputs), 'the row has')}")
-        chain.canon(x.target)
-    except ValueError as error:
-        raise DataError(str(error), **place(source, index, key)) from error
+    at = ("input", "demonstrations") if shown.cot is None or not shown.cot.solves else ("input", "cot")
+    with loaded.document.placing(at):
+        order_of(retriever)
+        manipulator = with_demonstrations(loaded, manipulator, chain, retriever)
+    for told in manipulator.overlap:
+        log.warning("%s", told)
+    return manipulator

@@ -6,7 +6,7 @@ a schema cannot say a rule (a pattern's syntax, two keys that exclude each other
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from icl_engine.config.describe import Description, Key, components, described
@@ -34,7 +34,18 @@ def task_schema() -> dict[str, Any]:
     root = _mapping(described(Task), parts)
     for kind in BASES:
         parts[BASES[kind].__name__] = _slot(kind, parts)
+    # Of what a base class holds, pydantic gives a part beside those of the components themselves: nothing refers to it.
+    for name in parts.keys() - set(_referred([root, parts])):
+        del parts[name]
     return {"$schema": DRAFT, "title": "icl-engine task", **root, "$defs": dict(sorted(parts.items()))}
+
+
+def _referred(node: Any) -> Iterator[str]:
+    """The names of the parts that are referred to."""
+    if isinstance(node, Mapping) and isinstance(node.get("$ref"), str):
+        yield node["$ref"].removeprefix(LOCAL)
+    for part in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _referred(part)
 
 
 def _mapping(found: Description, parts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -119,9 +130,9 @@ def _slot(kind: Kind, parts: dict[str, Any]) -> dict[str, Any]:
     alone = {name: d.summary for name, d in found.items() if not any(key.required for key in d.keys)}
     if kind == "model":
         alone = {name: f"An embedded model of {m.parameters} parameters." for name, m in PACKAGED.items()}
-    # A model's name may also be a path; any name may be read from the environment, and then its keys are not known.
+    # Of a model or an encoder, the name may also be a path; any name may be read from the environment, and then its keys are not known.
     variable = _variable(f"names no {kind}")
-    text = {"type": "string"} if kind == "model" else variable
+    text = {"type": "string"} if kind in ("model", "encoder") else variable
     mappings = [{"$ref": f"{LOCAL}{kind}.{name}"} for name in found]
     unknown = {"type": "object", "required": ["use"], "properties": {"use": variable}}
     # Said beside the alternatives too, so that editors offer every name, whatever keys are still missing.

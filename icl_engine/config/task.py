@@ -20,11 +20,14 @@ from pydantic_core import PydanticCustomError
 
 from icl_engine.config.document import At, Document, dotted
 from icl_engine.errors import TaskError, bounded, did_you_mean
-from icl_engine.protocols import Aligner, Component, Metric, Model, Retriever
+from icl_engine.paths import based
+from icl_engine.protocols import Aligner, ChainOfThought, Component, Encoder, Metric, Model, Retriever
 from icl_engine.registry import Kind, names, resolve
 
 BASES: Mapping[Kind, type[Component]] = {
     "retriever": Retriever,
+    "encoder": Encoder,
+    "cot": ChainOfThought,
     "model": Model,
     "aligner": Aligner,
     "metric": Metric,
@@ -34,11 +37,7 @@ BASES: Mapping[Kind, type[Component]] = {
 
 def _based(path: str, info: ValidationInfo) -> str:
     """A path relative to the task file."""
-    if "://" in path:
-        return path
-    base = (info.context or {}).get("base")
-    full = Path(path).expanduser()
-    return str(full if full.is_absolute() or base is None else Path(base) / full)
+    return based(path, (info.context or {}).get("base"))
 
 
 def _component(kind: Kind, paths: Sequence[str] = ()) -> Callable[[Any, ValidationInfo], Any]:
@@ -60,7 +59,7 @@ def _component(kind: Kind, paths: Sequence[str] = ()) -> Callable[[Any, Validati
         for key in paths:
             if isinstance(given.get(key), str) and (key != "name" or _names_a_file(given)):
                 given[key] = _based(given[key], info)
-        return cls.model_validate(given)
+        return cls.model_validate(given, context=info.context)
 
     resolved = BASES[kind]
     return build
@@ -156,6 +155,9 @@ class Input(Section):
         template: the name of a template (``templates/<name>.j2``), a path, or ``{inline: …}``.
         instruction: plain text, never a template.
         demonstrations: the retriever.
+        cot: a chain of thought that the model is asked for; exemplars that have rationales need none (see `answer`).
+        max_prompt_tokens: the most tokens of a prompt. Demonstrations are left out until it fits, the least useful
+            first; so they are for the context window, where that is known.
         separator: stands between the parts of a prompt.
         chat: for chat models: a turn for each demonstration, or one single turn.
         answer: what stands at the answer mark of a demonstration, a Jinja text; by default the target as O writes it.
@@ -166,6 +168,8 @@ class Input(Section):
     demonstrations: Annotated[SerializeAsAny[Retriever] | None, BeforeValidator(_component("retriever", ("path",)))] = (
         None
     )
+    cot: Annotated[SerializeAsAny[ChainOfThought] | None, BeforeValidator(_component("cot"))] = None
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
     separator: str = "\n\n"
     chat: Literal["turns", "single"] = "turns"
     answer: str | None = None
@@ -332,7 +336,8 @@ def _valid_keys(tree: Mapping[str, Any], at: At) -> list[str]:
             node = node.get(part)
         elif isinstance(node, list) and isinstance(part, int):
             node = node[part]
-    kinds: dict[Any, Kind] = {"model": "model", "output": "aligner", "metrics": "metric", "demonstrations": "retriever"}
+    kinds: dict[Any, Kind] = {"model": "model", "output": "aligner", "metrics": "metric"}
+    kinds |= {"demonstrations": "retriever", "encoder": "encoder", "cot": "cot"}
     slot = at[-2] if at and isinstance(at[-1], int) else at[-1] if at else None
     if isinstance(node, Mapping) and "use" in node and slot in kinds:
         fields = resolve(kinds[slot], str(node["use"])).model_fields

@@ -12,7 +12,7 @@ from icl_engine.console.options import ModelOption, SetOption, TaskArgument, loa
 from icl_engine.console.run import notes
 
 if TYPE_CHECKING:
-    from icl_engine.engine.plan import Plan
+    from icl_engine.engine.plan import Choice, Plan
 
 
 def plan(
@@ -65,7 +65,8 @@ def lines(p: Plan) -> dict[str, str]:
     share = (
         "nothing to send" if p.cacheable_share is None else f"can serve {100 * p.cacheable_share:.1f}% of what is sent"
     )
-    cost = "unknown" if p.cost_usd is None else " to ".join(f"${usd:.4f}" for usd in dict.fromkeys(p.cost_usd))
+    cost = "unknown" if p.cost_usd is None else _dollars(p.cost_usd)
+    ways = {f"prefix: {way}": _choice(choice) for way, choice in p.choices.items()}
     return {
         "examples": str(p.examples),
         "requests": f"{between(p.requests, p.requests_max)} ({roles}){beside}",
@@ -73,10 +74,20 @@ def lines(p: Plan) -> dict[str, str]:
         "to be paid": f"{between(*p.paid)}, {p.cached} are in the cache",
         "prompt tokens": f"{tokens}{more}; {p.counted_by}: {p.counted_how}",
         "prefix cache": share,
+        **ways,
         "answer tokens": between(*p.completion_tokens),
         "cost": cost + (f" (list price of {p.price['as_of']})" if p.price and p.price["as_of"] else ""),
         "answers read": f"by {p.method}" + (" (assumed: the endpoint was not asked yet)" if p.assumed else ""),
     }
+
+
+def _choice(c: Choice) -> str:
+    cost = "" if c.cost_usd is None else f", {_dollars(c.cost_usd)}"
+    return f"first {c.rows} rows: {c.prompt_tokens} tokens, a cache can serve {100 * c.cacheable_share:.1f}%{cost}"
+
+
+def _dollars(cost: tuple[float, float]) -> str:
+    return " to ".join(f"${usd:.4f}" for usd in dict.fromkeys(cost))
 
 
 def between(low: float, high: float) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from icl_engine.console.options import ModelOption, SetOption, TaskArgument, loaded
 from icl_engine.errors import TaskError
+
+if TYPE_CHECKING:
+    from icl_engine.types import Demonstration
 
 
 def show(
@@ -20,6 +23,7 @@ def show(
 ) -> None:
     """Print the exact prompt or messages of one example, and where each demonstration came from."""
     from icl_engine.config.load import build
+    from icl_engine.engine.recall import recalled_prompt
 
     found = loaded(task, model, sets)
     pipeline = build(found)
@@ -27,14 +31,16 @@ def show(
     if x is None:
         count = sum(1 for _ in found.test(need_target=False))
         raise TaskError(f"there is no test row {index}; there are {count}, counted from 0", key="--index")
-    with found.document.placing():
-        prompt = pipeline.check(x)
+    with pipeline, found.document.placing():
+        prompt, final = recalled_prompt(pipeline, x)
     if prompt.text is not None:
         sys.stdout.write(prompt.text + "\n")
     for message in prompt.messages or ():
         sys.stdout.write(f"[{message.role}]\n{message.text}\n")
     sys.stdout.flush()
     say = _dim
+    if not final:
+        say("--- the model was not asked yet for what comes before the answer: this is the first prompt")
     say(
         f"--- example {x.id!r}; the answer follows {prompt.lead!r}"
         + (f", then {prompt.after!r}" if prompt.after else "")
@@ -42,11 +48,17 @@ def show(
     if x.target is not None:
         say(f"target: {pipeline.chain.canon(x.target)!r}")
     for i, d in enumerate(prompt.demonstrations, start=1):
-        score = "" if d.score is None else f", score {d.score:.4f}"
-        say(f"demonstration {i}: row {d.example.id!r}, target {d.example.target!r}, {d.why}{score}")
+        say(f"demonstration {i}: {_told(d)}")
+    for d in prompt.dropped:
+        say(f"left out, the prompt would be too long: {_told(d)}")
     need = pipeline.need(prompt)
     words = {label: list(ws) for label, ws in need.words.items()}
     say(f"asks for {need.kind}" + (f" of {words} ({need.scores}, {need.want})" if words else ""))
+
+
+def _told(d: Demonstration) -> str:
+    score = "" if d.score is None else f", score {d.score:.4f}"
+    return f"row {d.example.id!r}, target {d.example.target!r}, {d.why}{score}"
 
 
 def _dim(text: str) -> None:

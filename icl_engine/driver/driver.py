@@ -20,12 +20,12 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from icl_engine.asking import Started
 from icl_engine.driver.budget import Budget, Caps
 from icl_engine.driver.cache import Cache, Spent, content_key
 from icl_engine.driver.counts import Counts
 from icl_engine.driver.limiter import Limiter
 from icl_engine.driver.slot import Slot
-from icl_engine.driver.started import Started
 from icl_engine.errors import EndpointError, RequestError, StorageError
 from icl_engine.protocols import Endpoint, Gathering, Steps
 from icl_engine.types import Capabilities, Exchange, Generate, Request, Response

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
@@ -31,6 +31,7 @@ from icl_engine.engine.records import (
     Record,
     answer_records,
     cluster_of,
+    lesson_record,
     line,
     prediction_record,
     reading_of,
@@ -38,10 +39,10 @@ from icl_engine.engine.records import (
     with_reading,
 )
 from icl_engine.engine.stream import Stream
-from icl_engine.engine.tokens import counter
 from icl_engine.errors import FailuresError, InterruptedRunError, RequestError
 from icl_engine.metrics.tally import Tally
 from icl_engine.pipeline import Pipeline
+from icl_engine.tokens import counter
 from icl_engine.types import Example, Exchange, Prediction, Score, Usage
 
 
@@ -82,6 +83,7 @@ class Engine:
     used: Counts = field(default_factory=Counts)
     failed: int = 0
     status: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
     scoring: Counter[tuple[str, bool]] = field(default_factory=Counter)
     states: dict[int, Any] = field(default_factory=dict)
     _begun: bool = False
@@ -121,7 +123,7 @@ class Engine:
     async def _whole(self, rows: Iterator[Example]) -> tuple[Mapping[str, Score], Mapping[str, Any]]:
         began = time.monotonic()
         driver, metrics = self.pipeline.driver, self.loaded.task.metrics
-        await self.pipeline.ready()
+        lessons = await self.pipeline.learn()
         first = next(rows)
         self.expected = Expected(self.pipeline, first)
         self.states = dict(self.pipeline.states)
@@ -134,6 +136,7 @@ class Engine:
             Journal(self.path / "predictions.jsonl") as predictions,
         ):
             self._answers, self._predictions = answers, predictions
+            self._write_lessons(lessons)
             if learner is None:
                 await self._stream(chain((first,), rows), self._judge)
             else:
@@ -178,6 +181,7 @@ class Engine:
             emit,
             lambda: self.stop() or (early and self.failed > allowed),
             self._report,
+            self.pipeline.manipulator.foresee if self.pipeline.manipulator.foresees else None,
         )
         done = await stream.run(rows)
         if early and self.failed > allowed and done < self.total:
@@ -228,11 +232,24 @@ class Engine:
         scores = result.scoring
         return Row(record, lines, used, asked, None if scores is None else (scores.method, bool(scores.bounded)))
 
-    def _write_answers(self, row: Row) -> None:
-        """Write what was said for a row, and count it once, whoever rests on it."""
+    def _write_lessons(self, exchanges: Sequence[Exchange]) -> None:
+        """Write what I asked before the first row."""
+        if exchanges:
+            self._begin()
+        for exchange in exchanges:
+            if self._seen.add(exchange.key):
+                self.used.pay(exchange.response.usage)
+                self._answers.write(line(lesson_record(exchange)))
+
+    def _begin(self) -> None:
+        """Say whose run it is, before there is a line of it."""
         if not self._begun:
             self._begun = True
-            self._write_manifest()  # whose run it is, before there is a line of it
+            self._write_manifest()
+
+    def _write_answers(self, row: Row) -> None:
+        """Write what was said for a row, and count it once, whoever rests on it."""
+        self._begin()
         new = set()
         for key, used in row.used:
             if self._seen.add(key):
@@ -251,6 +268,8 @@ class Engine:
     def _judge(self, record: Record) -> None:
         """Judge a row and write its prediction."""
         self.status[record["status"]] += 1
+        dropped = len(record.get("dropped", ()))
+        self.dropped.update(rows=dropped > 0, demonstrations=dropped)
         if self._tallies:
             target = self.pipeline.chain.canon(record["target"])
             cluster = cluster_of(record["inputs"], self.loaded.task.data.cluster)
@@ -278,6 +297,8 @@ class Engine:
             "endpoint": loaded.endpoint,
             "versions": {"icl-engine": version("icl-engine"), "python": sys.version.split()[0]},
             "fits": {f"output[{i}]": {"use": s.use, "state": self.states[i]} for i, s in steps if i in self.states},
+            "learned": self.pipeline.manipulator.dump_learned(),
+            "overlap": list(self.pipeline.manipulator.overlap),
         }
         write_json(self.path / "manifest.json", manifest)
 
@@ -290,6 +311,7 @@ class Engine:
             "examples": self.total,
             "failed": self.status["failed"],
             "unparsed": self.status["unparsed"],
+            "dropped": {name: self.dropped[name] for name in ("demonstrations", "rows")},
             "metrics": {name: {"value": s.value, "ci95": list(s.ci95), "n": s.n} for name, s in metrics.items()},
             "usage": {
                 "requests": len(self._seen),

@@ -9,8 +9,8 @@ from itertools import groupby
 from icl_engine.engine.planning import Planner
 from icl_engine.engine.stream import WINDOW, flat
 from icl_engine.engine.sums import Taken
-from icl_engine.engine.tokens import counter
 from icl_engine.pipeline import Pipeline
+from icl_engine.tokens import counter
 from icl_engine.types import Example, Exchange, Message, Role
 
 Question = tuple[Role, str | tuple[Message, ...] | int, str]
@@ -38,7 +38,8 @@ class Expected:
     def unanswered(self, number: int, x: Example) -> list[Question]:
         """The question of a row that got no answer."""
         prompt = self.planner.pipeline.check(x).shown
-        return [("main", prompt if number < COUNTED else len(flat(prompt)), "")]
+        role: Role = "main" if self.planner.pipeline.chain.vote is None else "sample"
+        return [(role, prompt if number < COUNTED else len(flat(prompt)), "")]
 
     def add(self, asked: Sequence[Question], new: Collection[str]) -> None:
         """Count a row.
@@ -89,8 +90,10 @@ def questions(number: int, exchanges: Sequence[Exchange]) -> list[Question]:
     if len(exchanges) == 1 and (request := exchanges[0].request).role != "spelling":
         prompt = request.prompt
         return [(request.role, prompt if number < COUNTED else len(flat(prompt)), exchanges[0].key)]
+    # The first sample stands for all: they take as many as the first row's.
     asked = groupby(
-        (e for e in exchanges if e.request.role != "spelling"), key=lambda e: (e.request.role, e.request.prompt)
+        (e for e in exchanges if e.request.role != "spelling" and not e.request.sample),
+        key=lambda e: (e.request.role, e.request.prompt),
     )
     return [
         (role, prompt if number < COUNTED else len(flat(prompt)), next(group).key) for (role, prompt), group in asked

@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from icl_engine.config.load import Loaded, build
+from icl_engine.config.load import Loaded, altered, build
 from icl_engine.driver.cache import ANSWERS
 from icl_engine.engine import dry
 from icl_engine.engine.planning import Planner, Spell
 from icl_engine.engine.prices import Price, price_of, usual_file
 from icl_engine.engine.survey import survey
-from icl_engine.engine.tokens import TokenCounter, Tokens, counter
 from icl_engine.errors import EndpointError, MissingExtraError, RequestError
 from icl_engine.pipeline import Pipeline
+from icl_engine.tokens import TokenCounter, Tokens, counter
 from icl_engine.types import Request, Response, Spelling
 
 Range = tuple[int, int]
 """At least, at most."""
+
+
+OWN = ("main", "sample", "rationale", "candidate")
+"""Whose questions are a row's own."""
+
+CHOICES = "input.demonstrations.prefix"
+COMPARED = 512
+"""Rows over which ways to share demonstrations are compared."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a way to share demonstrations costs, over the first rows.
+
+    Args:
+        rows: how many.
+        prompt_tokens: of their prompts.
+        cacheable_share: of these, what the prompt sent before begins with too.
+        cost_usd: at least and at most; None where the price is unknown.
+    """
+
+    rows: int
+    prompt_tokens: int
+    cacheable_share: float
+    cost_usd: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -46,6 +71,8 @@ class Plan:
         cost_usd: at least: all that can come from a prompt cache does, answers of one token; at most: nothing does, and
             every answer is as long as it may be. None where the price is unknown.
         price: the price it rests on.
+        choices: for demonstrations that are chosen for each query, what the first rows cost with each way to share
+            them (`prefix`); empty otherwise.
         method: how labels are read: the rung of the ladder, or ``text``.
         assumed: whether that rests on what the endpoint is hoped to give: it was not asked yet.
         warnings: what will likely go wrong.
@@ -71,6 +98,7 @@ class Plan:
     scored_places: int
     cost_usd: tuple[float, float] | None
     price: dict[str, Any] | None
+    choices: dict[str, Choice]
     method: str
     assumed: bool
     warnings: tuple[str, ...]
@@ -119,8 +147,32 @@ def plan(loaded: Loaded, *, limit: int | None = None, cache: bool = True, tokeni
         tokenize = pipeline.capabilities.spelling and not pipeline.uncertain if tokenize is None else tokenize
         count, spell = _tokenizer(pipeline) if tokenize else (_counter(pipeline, better), _nothing)
         planner = Planner(pipeline, count, pipeline.driver.cache, spell)
+        planner.learn()
         survey(loaded, pipeline, limit, planner)
-        return summed(loaded, planner, price)
+        found = summed(loaded, planner, price)
+    return replace(found, choices=_choices(loaded, found, price))
+
+
+def _choices(loaded: Loaded, found: Plan, price: Price | None) -> dict[str, Choice]:
+    """Each way to share demonstrations, planned as if nothing had been asked before."""
+    prefix = getattr(loaded.task.input.demonstrations, "prefix", None)
+    if prefix is None:
+        return {}
+    rows = min(found.examples, COMPARED)
+    return {way: _choice(altered(loaded, {CHOICES: way}), rows, price) for way in ("query", "shared")}
+
+
+def _choice(loaded: Loaded, rows: int, price: Price | None) -> Choice:
+    pipeline = build(loaded)
+    pipeline.cache_folder = None
+    with pipeline, loaded.document.placing():
+        planner = Planner(pipeline, _counter(pipeline, ""))
+        planner.learn()
+        survey(loaded, pipeline, rows, planner)
+        sums = planner.sums
+        share = round(sums.again.about / sums.paid.about, 4) if sums.paid.about else 0.0
+        cost = None if price is None else sums.cost(price, dry.probes(pipeline))
+        return Choice(rows, round(sums.prompt.about), share, cost)
 
 
 def affordable(loaded: Loaded) -> Price | None:
@@ -190,8 +242,8 @@ def summed(loaded: Loaded, planner: Planner, price: Price | None) -> Plan:
     sums, count = planner.sums, planner.count
     probes = dry.probes(planner.pipeline)
     sure, further = sums.requests.total(), sums.further.total()
-    main = sums.requests["main"]
-    each = (main / sums.rows, (main + sums.further["main"]) / sums.rows)
+    own, more = (sum(counted[role] for role in OWN) for counted in (sums.requests, sums.further))
+    each = (own / sums.rows, (own + more) / sums.rows)
     roles = {role: (n, n + sums.further[role]) for role, n in sorted(sums.requests.items())}
     share = sums.again.about / sums.paid.about if sums.paid.about else None
     cost = None if price is None else sums.cost(price, probes)
@@ -215,6 +267,7 @@ def summed(loaded: Loaded, planner: Planner, price: Price | None) -> Plan:
         scored_places=sums.places,
         cost_usd=cost,
         price=None if price is None else price.model_dump(mode="json", exclude={"model", "provider", "host"}),
+        choices={},
         method=planner.method,
         assumed=bool(probes),
         warnings=tuple(_warnings(loaded, planner, cost)),
@@ -224,6 +277,7 @@ def summed(loaded: Loaded, planner: Planner, price: Price | None) -> Plan:
 
 def _warnings(loaded: Loaded, planner: Planner, cost: tuple[float, float] | None) -> Iterator[str]:
     sums, chain = planner.sums, planner.pipeline.chain
+    yield from planner.pipeline.manipulator.overlap
     if sums.over:
         window = planner.pipeline.capabilities.context
         about = "" if planner.count.method == "tokenizer" else " (by an estimate)"
@@ -266,5 +320,11 @@ def _notes(loaded: Loaded, planner: Planner, price: Price | None) -> Iterator[st
         yield count.better
     if price is None:
         yield f"the price of {loaded.task.model.title} is unknown; {_give_price()}"
+    if planner.unlearned:
+        yield "what is asked before the first row was not answered yet: that, and prompts that rest on it, are bounds"
+    left_out = planner.pipeline.manipulator.left_out
+    if left_out:
+        dropped, rows = left_out["demonstrations"], left_out["rows"]
+        yield f"{dropped} demonstrations are left out of {rows} prompts, which would be too long with them"
     if sums.images:
         yield f"{sums.images} requests show images, whose tokens are not counted"

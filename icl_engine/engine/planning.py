@@ -6,16 +6,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
+from icl_engine.asking import Started
 from icl_engine.driver.cache import Cache, content_key
-from icl_engine.driver.started import Started
 from icl_engine.engine.dry import LONGEST, Dry, most
 from icl_engine.engine.stream import WINDOW, flat, order
 from icl_engine.engine.sums import Sums, Taken
-from icl_engine.engine.tokens import TokenCounter, Tokens
-from icl_engine.errors import RequestError
+from icl_engine.errors import RequestError, TaskError
 from icl_engine.models.ladder import rung
 from icl_engine.pipeline import Pipeline
+from icl_engine.protocols import InputManipulator
+from icl_engine.tokens import TokenCounter, Tokens
 from icl_engine.types import (
     Continuation,
     Example,
@@ -29,17 +31,21 @@ from icl_engine.types import (
     Role,
 )
 
+DRAWN: tuple[Role, ...] = ("sample", "rationale")
+"""Whose questions are asked anew for each sample."""
+
 Spell = Callable[[Request], Response | None]
 """Asks the model's tokenizer; None where it is not asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request, its content key, and whether its answer is in the cache."""
+    """A request, its content key, whether its answer is in the cache, and how many more samples there may be of it."""
 
     request: Request
     key: str
     kept: bool
+    further: int = 0
 
 
 class Planner:
@@ -48,6 +54,7 @@ class Planner:
     Args:
         pipeline: the task's; its endpoint is never asked.
         count: counts a prompt's tokens.
+        unlearned: whether I was to ask something whose answer is not there yet.
         cache: where answers are looked up; None plans as if nothing had been asked before.
         spell: asks the tokenizer.
     """
@@ -63,6 +70,7 @@ class Planner:
         self._prompt: Prompt | None = None
         self._dry = Dry(())
         self._bounds: dict[tuple[str, int], int | None] = {}
+        self.unlearned = False
 
     def add(self, x: Example) -> None:
         """Count a row."""
@@ -71,15 +79,48 @@ class Planner:
         if len(self._window) == WINDOW:
             self.flush()
 
+    def learn(self) -> None:
+        """Count what I asks before the first row; where that was not answered yet, something stands for what it learns.
+
+        Raises:
+            TaskError: the answers that are there are of no use.
+        """
+        while not self.pipeline.manipulator.learned:
+            sent: list[Sent] = []
+            found = self._lesson(sent)
+            self.unlearned = self.unlearned or found is None
+            self.pipeline.manipulator = self.pipeline.manipulator.assumed() if found is None else found
+            grown = False
+            for s in sent:
+                if self.sums.new(s.key):
+                    self.sums.add(0, "fit", s.request.prompt, self._taken("fit", [s], grown=grown))
+                grown = grown or (not s.kept and isinstance(s.request.readout, Generate))
+
+    def _lesson(self, sent: list[Sent]) -> InputManipulator | None:
+        """What is learned next; None where some answer to it is made up."""
+        try:
+            started = Started(self.pipeline.learning())
+            batch = started.first
+            while batch is not None:
+                batch = self._told(started, batch, sent)
+            return started.result() if all(s.kept for s in sent) else None
+        except (RequestError, TaskError):
+            if all(s.kept for s in sent):
+                raise
+            return None
+
     def flush(self) -> None:
         """Count the rows that wait for their window to be full."""
         rows, self._window = self._window, []
+        self.pipeline.manipulator.foresee([x for _, x in rows])
         started = [(index, self._started(x)) for index, x in rows]
         for index, steps in sorted(started, key=lambda row: order(row[1])):
-            probes = self.sums.requests["probe"]
+            probes, grown = self.sums.requests["probe"], False
             for role, sent in self._questions(steps):
+                grown = grown or any(s.request.role == "rationale" and not s.kept for s in sent)
                 if new := [s for s in sent if self.sums.new(s.key)]:
-                    self.sums.add(index, role, new[0].request.prompt, self._taken(role, new))
+                    after = grown and role != "rationale"
+                    self.sums.add(index, role, new[0].request.prompt, self._taken(role, new, grown=after))
             self.sums.probing += self.sums.requests["probe"] > probes
 
     def usual(self, x: Example) -> dict[Role, Taken]:
@@ -127,17 +168,30 @@ class Planner:
         """A row's questions, one for each prompt, and the requests they take."""
         sent: list[Sent] = []
         batch = started.first
-        while batch is not None:
+        while batch is not None and not self._open(batch, sent):
             try:
                 batch = self._told(started, batch, sent)
             except RequestError:
                 break  # what is made up here cannot be read as an answer: the row goes no further
+        sent = self._with_further(sent)
         for (role, _), group in groupby(sent, key=lambda s: (s.request.role, flat(s.request.prompt))):
             yield role, list(group)
 
-    def _told(
-        self, started: Started[Prediction], batch: Sequence[Request], sent: list[Sent]
-    ) -> Sequence[Request] | None:
+    def _open(self, batch: Sequence[Request], sent: Sequence[Sent]) -> bool:
+        """Whether a batch draws samples that a vote may or may not need: answers that are made up do not say."""
+        if self.pipeline.chain.vote is None or all(s.kept for s in sent):
+            return False
+        return _drawn(batch) > _drawn([s.request for s in sent]) > 0
+
+    def _with_further(self, sent: list[Sent]) -> list[Sent]:
+        """What was sent, the first sample of each question with how many more there may be."""
+        vote = self.pipeline.chain.vote
+        if vote is None or all(s.kept for s in sent):
+            return sent
+        further = vote[1].samples - _drawn([s.request for s in sent])
+        return [s if s.request.sample or s.request.role not in DRAWN else replace(s, further=further) for s in sent]
+
+    def _told(self, started: Started[Any], batch: Sequence[Request], sent: list[Sent]) -> Sequence[Request] | None:
         """Answer a batch, from the cache where it is there; the next one."""
         answers = []
         for request in batch:
@@ -154,17 +208,20 @@ class Planner:
                 sent.append(Sent(request, key, kept is not None))
         return started.send(answers)
 
-    def _taken(self, role: Role, sent: Sequence[Sent]) -> Taken:
-        """What a question takes that has these requests."""
+    def _taken(self, role: Role, sent: Sequence[Sent], *, grown: bool = False) -> Taken:
+        """What a question takes that has these requests; `grown`: behind a chain of thought that is made up."""
         beside = sum((self._beside(s.request) for s in sent), Tokens())
+        if grown:
+            room = self.pipeline.manipulator.thinking.max_tokens
+            beside += Tokens(0, room / 2, room) * len(sent)
         return Taken(
             requests=len(sent),
             cached=sum(s.kept for s in sent),
             beside=beside,
             said=sum(self._said(s.request) for s in sent if not s.kept),
             places=sum(s.request.readout.places for s in sent if isinstance(s.request.readout, NextToken)),
-            further=0 if all(s.kept for s in sent) else self._further(role, len(sent)),
-            longest=LONGEST,
+            further=sum(s.further for s in sent) + (0 if all(s.kept for s in sent) else self._further(role, len(sent))),
+            longest=max((self._said(s.request) for s in sent if s.further), default=LONGEST),
         )
 
     def _beside(self, request: Request) -> Tokens:
@@ -201,3 +258,8 @@ class Planner:
     def _longest(self, word: str) -> int:
         """The most tokens a text may have."""
         return max(1, math.ceil(self.count.text(word).high))
+
+
+def _drawn(requests: Sequence[Request]) -> int:
+    """How many samples there are at the least, where these are asked for."""
+    return max((request.sample + 1 for request in requests if request.role in DRAWN), default=0)

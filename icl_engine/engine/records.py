@@ -33,6 +33,10 @@ def prediction_record(x: Example, result: Prediction | RequestError, exchanges: 
     record |= {"prediction": result.value, "target": x.target, "correct": None, "scores": {}}
     record |= {"status": result.status, "distribution": result.distribution}
     record["demonstrations"] = [d.example.id for d in result.demonstrations]
+    if result.prompt.dropped:
+        record["dropped"] = [d.example.id for d in result.prompt.dropped]
+    if result.prompt.first is not None:
+        record["rationale"] = result.prompt.thought
     record["trace"] = list(result.reading.trace)
     record["usage"] = usage_record(usage_of(exchanges))
     return record
@@ -71,9 +75,12 @@ def answer_records(prediction: Prediction, answers: Sequence[Exchange]) -> list[
     for exchange in answers:
         by_prompt.setdefault(exchange.request.prompt, []).append(exchange)
     records = []
+    sampled = any(asked.role == "sample" for asked in prediction.asked)
     for asked in prediction.asked:
         shown = asked.prompt.shown
-        exchanges = by_prompt[shown]  # two questions about one prompt share them
+        exchanges = by_prompt[shown]  # two questions about one prompt share them, but for samples
+        if asked.role in ("sample", "rationale"):
+            exchanges = [e for e in exchanges if e.request.sample == asked.sample]
         form: Record = (
             {"prompt": shown}
             if isinstance(shown, str)
@@ -84,6 +91,7 @@ def answer_records(prediction: Prediction, answers: Sequence[Exchange]) -> list[
                 "key": exchanges[0].key,
                 "id": prediction.example.id,
                 "role": asked.role,
+                **({"sample": asked.sample} if sampled else {}),
                 **form,
                 "text": asked.text,
                 "logprobs": dict(asked.scores.logprobs) if asked.scores else None,
@@ -92,6 +100,27 @@ def answer_records(prediction: Prediction, answers: Sequence[Exchange]) -> list[
             }
         )
     return records
+
+
+def lesson_record(exchange: Exchange) -> Record:
+    """The line of a question that I asked before the first row."""
+    request, response = exchange.request, exchange.response
+    return {
+        "key": exchange.key,
+        "id": None,
+        "role": request.role,
+        **_form(request.prompt),
+        "text": response.text,
+        "logprobs": None,
+        "bounded": [],
+        "usage": usage_record(response.usage),
+    }
+
+
+def _form(shown: str | tuple[Message, ...]) -> Record:
+    if isinstance(shown, str):
+        return {"prompt": shown}
+    return {"messages": [{"role": m.role, "content": _content(m)} for m in shown]}
 
 
 def _content(message: Message) -> str | list[str | Record]:

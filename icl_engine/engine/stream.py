@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
+from icl_engine.asking import Started
 from icl_engine.driver.driver import Driver, StoppedError
-from icl_engine.driver.started import Started
 from icl_engine.engine.held import Held
 from icl_engine.errors import RequestError
 from icl_engine.protocols import Steps
@@ -39,6 +39,7 @@ class Stream(Generic[X, T, R]):
         emit: takes what is kept, in the order of the rows.
         stopping: asked before a row is begun; true ends the stream after what is in flight.
         report: told how many rows are done, as they arrive.
+        ahead: given the rows of a window before they are begun; it may take its time, in a thread of its own.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Stream(Generic[X, T, R]):
         emit: Callable[[R], None],
         stopping: Callable[[], bool] = lambda: False,
         report: Callable[[int], None] = lambda _: None,
+        ahead: Callable[[Sequence[X]], None] | None = None,
     ) -> None:
         self._driver, self._steps, self._made, self._emit = driver, steps, made, emit
-        self._stopping, self._report = stopping, report
+        self._stopping, self._report, self._ahead = stopping, report, ahead
+        self._read: deque[tuple[int, X]] = deque()
         self._ready: deque[tuple[int, X, Started[T]]] = deque()
         self._held: Held[R] = Held()
         self._filling = asyncio.Lock()
@@ -114,7 +117,12 @@ class Stream(Generic[X, T, R]):
     async def _window(self, numbered: Iterator[tuple[int, X]]) -> list[tuple[int, X, Started[T]]]:
         window: list[tuple[int, X, Started[T]]] = []
         weight = 0
-        for i, x in islice(numbered, WINDOW):
+        if not self._read:
+            self._read.extend(islice(numbered, WINDOW))
+            if self._ahead is not None and self._read:
+                await asyncio.to_thread(self._ahead, [x for _, x in self._read])
+        while self._read:
+            i, x = self._read.popleft()
             started = await self._driver.begin(self._steps(x))
             window.append((i, x, started))
             weight += _weight(started)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from icl_engine.engine.prices import Price
 from icl_engine.engine.stream import flat
-from icl_engine.engine.tokens import TokenCounter, Tokens, shared
+from icl_engine.tokens import TokenCounter, Tokens, shared
 from icl_engine.types import Message, Role
 
 NONE = Tokens()
@@ -105,7 +105,7 @@ class Sums:
         self.said += taken.said + taken.further * taken.longest
         self.places += taken.places
         self.images += taken.requests if _shows_images(prompt) else 0
-        if role == "main" and self.context is not None and tokens.about > self.context:
+        if role in ("main", "sample") and self.context is not None and tokens.about > self.context:
             self.over += 1
             self.first_over = index if self.first_over is None else min(index, self.first_over)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
-from icl_engine.config.load import Loaded, check_target
+from icl_engine.config.load import Loaded
+from icl_engine.config.pool import check_target
 from icl_engine.data.source import place
 from icl_engine.engine.planning import Planner
 from icl_engine.errors import DataError, TemplateError, did_you_mean

@@ -138,6 +138,12 @@ class EmbeddedEndpoint:
         """Answer one request on the model's own thread."""
         return await self._do(lambda: self._answer(request))
 
+    def count(self, text: str) -> int:
+        """How many tokens a prompt has; loads the weights. Not on the model's thread: it waits for no answer."""
+        if self._server is None:
+            self._thread.submit(self._load).result()
+        return len(self._tokenize(text, True))
+
     # All below runs on the model's thread.
 
     def _load(self) -> None:

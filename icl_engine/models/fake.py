@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class Fake(Provider):
         answers: what it may say; the prompt's hash weighs them.
         name: shown in summaries.
     """
+
+    drawn: ClassVar[bool] = False
 
     use: Literal["fake"] = "fake"
     name: str = "fake"

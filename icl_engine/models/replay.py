@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import orjson
 
@@ -20,6 +20,8 @@ class Replay(Provider):
         path: a JSONL file of ``prompt`` and ``completion``; one recorded several times answers its samples in turn.
         name: shown in summaries.
     """
+
+    drawn: ClassVar[bool] = False
 
     use: Literal["replay"] = "replay"
     path: str

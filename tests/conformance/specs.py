@@ -38,8 +38,52 @@ class Case:
 
 CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
     "retriever": {
+        "bm25": (
+            Case({"k": 4}),
+            Case({"k": 3, "method": "bm25+", "k1": 1.2, "b": 0.0, "delta": 1.0}),
+            Case({"k": 2, "prefix": "shared", "groups": 2}),
+        ),
+        "cluster": (Case({"k": 4}), Case({"k": 3, "encoder": {"use": "tfidf", "ngrams": 2}, "seed": 7})),
+        "complexity": (Case({"k": 3}), Case({"k": 4, "field": "t", "order": "random"})),
+        "dpp": (
+            Case({"k": 4}),
+            Case({"k": 3, "candidates": 5, "scale": 0.5, "order": "as_retrieved"}),
+            Case({"k": 2, "encoder": "tfidf", "prefix": "shared", "groups": 3}),
+        ),
         "fixed": (Case({"items": [{"t": "t0", "y": "a"}]}), Case({"path": "shots.jsonl", "k": 3})),
+        "hybrid": (
+            Case({"k": 4, "of": ["bm25", "tfidf"]}),
+            Case({"k": 3, "of": [{"use": "knn", "encoder": "tfidf"}, {"use": "bm25", "b": 0.5}], "depth": 5}),
+            Case({"k": 2, "of": ["tfidf", "bm25"], "rank_constant": 1, "prefix": "shared", "groups": 2}),
+        ),
+        "knn": (
+            Case({"k": 4, "encoder": "tfidf"}),
+            Case({"k": 2, "encoder": "tfidf", "prefix": "shared", "groups": 3}),
+        ),
+        "mmr": (
+            Case({"k": 4}),
+            Case({"k": 3, "candidates": 5, "relevance": 0.2, "order": "as_retrieved"}),
+            Case({"k": 2, "encoder": "tfidf", "prefix": "shared", "groups": 3}),
+        ),
+        "per_label": (Case({"k": 2}), Case({"k": 1, "encoder": "tfidf", "prefix": "shared", "groups": 3})),
+        "mdl": (Case({"k": 4}), Case({"k": 2, "candidates": 6, "sets": 3, "prefix": "shared", "groups": 2})),
         "random": (Case({"k": 4}), Case({"k": 4, "balanced": True, "seed": 7})),
+        "tfidf": (Case({"k": 4}), Case({"k": 2, "ngrams": 2, "order": "random", "prefix": "shared", "groups": 2})),
+        "votek": (Case({"k": 4}), Case({"k": 2, "neighbours": 3, "rho": 2})),
+    },
+    "encoder": {
+        "embeddings": (
+            Case({"name": "some-model", "base_url": "http://127.0.0.1:9/v1"}),
+            Case({"name": "m", "base_url": "http://127.0.0.1:9/v1", "dimensions": 8, "batch": 2}),
+        ),
+        "field": (Case({"name": "v"}),),
+        "sentence_transformers": (Case({}), Case({"prompt": "query: ", "batch": 2, "device": "cpu"})),
+        "tfidf": (Case({}), Case({"ngrams": 2})),
+    },
+    "cot": {
+        "auto": (Case({}), Case({"k": 4, "encoder": "tfidf", "steps": 3, "max_tokens": 64, "seed": 1})),
+        "bootstrap": (Case({}), Case({"rows": 8, "cue": "Think.", "then": "So:"})),
+        "zero_shot": (Case({}), Case({"then": "Therefore, the answer is", "max_tokens": 200})),
     },
     "model": {
         "anthropic": (
@@ -132,6 +176,7 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
             Case({"labels": {0: "no", 2: "no way", True: "NO"}, "scores": "trie"}, targets=(0, "0", 2, "2", True)),
             Case({"labels": {"a": "(A)", "b": "B.", "c": '"'}, "read": "text"}, targets=("a", "b", "c")),
         ),
+        "vote": (Case({}), Case({"samples": 8, "longest": 3}), Case({"samples": 4, "stop_early": False})),
     },
     "metric": {
         "accuracy": (Case({}), Case({"name": "right"})),

@@ -8,10 +8,17 @@ import pytest
 from conformance.specs import CASES, Case, made, names
 from pydantic import ValidationError
 
-from icl_engine.protocols import Aligner, Component, Metric, Model, Retriever
+from icl_engine.protocols import Aligner, ChainOfThought, Component, Encoder, Metric, Model, Retriever
 from icl_engine.registry import Kind, resolve
 
-BASES: dict[Kind, type[Component]] = {"retriever": Retriever, "model": Model, "aligner": Aligner, "metric": Metric}
+BASES: dict[Kind, type[Component]] = {
+    "retriever": Retriever,
+    "encoder": Encoder,
+    "cot": ChainOfThought,
+    "model": Model,
+    "aligner": Aligner,
+    "metric": Metric,
+}
 EVERY = [
     pytest.param(kind, name, case, id=f"{kind}-{name}-{i}")
     for kind, table in CASES.items()

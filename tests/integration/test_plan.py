@@ -11,8 +11,8 @@ import pytest
 from support.server import StandIn, prompt_of
 
 import icl_engine as icl
-from icl_engine.engine.tokens import shared
 from icl_engine.models.gguf import PACKAGED
+from icl_engine.tokens import shared
 
 WriteTask = Callable[..., Path]
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -233,12 +233,13 @@ def test_a_label_that_begins_another_ones(write_task: WriteTask, icl: CommandLin
 
 
 def test_content_free_inputs_asked_for_every_row(write_task: WriteTask, icl: CommandLine) -> None:
-    rows = ROWS[:8]
-    own = {**SHOTS, "demonstrations": {"use": "random", "k": 7}}  # all rows but the query: a set for each
-    found = planned(icl, write_task(train=rows, test=rows, input=own, output=CALIBRATED))
+    rows = [{"text": f"film{i}", "label": "positive"} for i in range(8)]
+    train = [{"text": f"film{i} again {j}", "label": "negative"} for i in range(8) for j in range(4)]
+    own = {**SHOTS, "demonstrations": {"use": "tfidf", "k": 4}}  # a set for each
+    found = planned(icl, write_task(train=train, test=rows, input=own, output=CALIBRATED))
     assert found["roles"]["probe"][0] == 3 * 8
     assert any("for each row's own demonstrations: 24 of the 32 requests" in w for w in found["warnings"])
-    shared_set = planned(icl, write_task(train=rows, test=ROWS[8:20], input=SHOTS, output=CALIBRATED))
+    shared_set = planned(icl, write_task(train=ROWS[:8], test=ROWS[8:20], input=SHOTS, output=CALIBRATED))
     assert shared_set["roles"]["probe"][0] == 3
     assert shared_set["warnings"] == []
 

@@ -243,11 +243,12 @@ def test_the_command_line_takes_a_saved_program(
     assert Path("one/predictions.jsonl").read_bytes() == Path("two/predictions.jsonl").read_bytes()
 
 
-def test_a_task_of_rows_can_be_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", ["random", "tfidf"])
+def test_a_task_of_rows_can_be_saved(tmp_path: Path, use: str) -> None:
     rows = [{"text": f"t{i}", "label": ("positive", "negative")[i % 2]} for i in range(4)]
     task = {
-        "data": {"train": rows, "test": rows, "target": "label"},
-        "input": {**FEW_SHOT, "demonstrations": {"use": "random", "k": 2}},
+        "data": {"train": rows, "test": [{"text": "t?", "label": "positive"}], "target": "label"},
+        "input": {**FEW_SHOT, "demonstrations": {"use": use, "k": 2}},
         "model": {"use": "fake"},
         "output": [VERBALIZER],
     }

@@ -21,7 +21,8 @@ from icl_engine.manipulation.few_shot import FewShot
 from icl_engine.manipulation.retrieve.fixed import Fixed
 from icl_engine.manipulation.retrieve.random import Random
 from icl_engine.manipulation.template import AnswerExpression, Template
-from icl_engine.types import Demonstration, Example, Generate, Image, Message, Prompt, Request
+from icl_engine.protocols import Steps
+from icl_engine.types import Demonstration, Example, Generate, Image, Message, Prompt, Reading, Request, Role
 
 QA = Template("Q: {{ q }}\nA: {{ answer }}")
 QUERY = Example("query", {"q": "three"})
@@ -371,7 +372,7 @@ POOL = [Example(i, {"q": q, "id": i}, i % 2) for i, q in enumerate(["one", "two"
 @pytest.mark.parametrize("retriever", [Random(k=3), Random(k=2, balanced=True), Fixed(items=({"q": "unused"},))])
 @pytest.mark.parametrize("query", ["one", " TWO", "Three\n", "four"])
 def test_a_demonstration_is_never_the_query_nor_its_duplicate(retriever: Random | Fixed, query: str) -> None:
-    state = retriever.fit(POOL, few_shot().identity, 0)
+    state = retriever.fit(POOL, few_shot().view, 0)
     manipulator = few_shot(retriever=retriever, state=state)
     shown = manipulator.select(Example("query", {"q": query, "id": "query"}))
     assert shown
@@ -382,11 +383,16 @@ def test_without_a_retriever_nothing_is_shown() -> None:
     assert few_shot().select(QUERY) == ()
 
 
+def unasked(prompt: Prompt, role: Role, said: str) -> Steps[Reading]:
+    yield ()
+    raise AssertionError("nothing is to be asked")
+
+
 def test_prompt_selects_and_renders_without_asking_the_model() -> None:
     retriever = Fixed(items=({"q": "unused"},))
-    manipulator = few_shot(retriever=retriever, state=retriever.fit([ONE.example], few_shot().identity, 0))
+    manipulator = few_shot(retriever=retriever, state=retriever.fit([ONE.example], few_shot().view, 0))
     with pytest.raises(StopIteration) as done:
-        next(manipulator.prompt(QUERY, chat=False))
+        next(manipulator.prompt(QUERY, chat=False, ask=unasked))
     assert done.value.value.text == "Q: one\nA: 1\n\nQ: three\nA:"
 
 

@@ -13,9 +13,9 @@ import pytest
 from icl_engine.engine.dry import Dry, most
 from icl_engine.engine.prices import FREE, Price
 from icl_engine.engine.sums import Sums, Taken
-from icl_engine.engine.tokens import REPLY, TURN, TokenCounter, Tokens, counter, estimate, shared
 from icl_engine.models.openai import OpenAI
 from icl_engine.models.trie import Node
+from icl_engine.tokens import REPLY, TURN, TokenCounter, Tokens, counter, estimate, shared
 from icl_engine.types import Capabilities, Image, Message, Need, Request, Response, Spelling
 
 MEASURED = {

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from icl_engine.errors import TaskError
 from icl_engine.manipulation.retrieve.fixed import Fixed
 from icl_engine.manipulation.retrieve.random import Random
+from icl_engine.protocols import View
 from icl_engine.types import Demonstration, Example
 
 STRANGER = Example("query", {"t": "?"})
 
 
-def who(x: Example) -> str:
-    return str(x.inputs["t"]).strip().lower()
+who = View(lambda x: str(x.inputs["t"]).strip().lower())
 
 
 def rows(n: int, labels: Sequence[Any] = "ab") -> list[Example]:

@@ -193,6 +193,10 @@ def test_every_component_fits_as_users_write_it(kind: Kind, name: str, keys: Map
     tree = task()
     if kind == "retriever":
         tree["input"]["demonstrations"] = component
+    elif kind == "encoder":
+        tree["input"]["demonstrations"] = {"use": "knn", "k": 4, "encoder": component}
+    elif kind == "cot":
+        tree["input"]["cot"] = component
     else:
         tree["model" if kind == "model" else "output" if kind == "aligner" else "metrics"] = (
             component if kind == "model" else [component]

@@ -18,6 +18,7 @@ from icl_engine.config.load import load_task
 from icl_engine.errors import DataError, TaskError
 from icl_engine.manipulation.retrieve.random import Random
 from icl_engine.manipulation.template import Template
+from icl_engine.protocols import View
 from icl_engine.starter.column import Column, columns, kind_of
 from icl_engine.starter.guess import Guess, guess, likely_target
 from icl_engine.starter.split import key_of, most_demonstrations, one_sided, split, usable
@@ -292,7 +293,7 @@ def test_so_many_demonstrations_can_be_drawn_whatever_the_seed(pairs: list[tuple
     pool = [Example(i, {"text": row["text"]}, row["label"]) for i, row in enumerate(rows)]
     most = most_demonstrations(rows, found)
     for k, balanced in ((most.different, False), *((k, True) for k in range(1, most.balanced + 1))):
-        state = Random(k=k, balanced=balanced).fit(pool, lambda x: "|".join(key_of(x.inputs, found)), seed)
+        state = Random(k=k, balanced=balanced).fit(pool, View(lambda x: "|".join(key_of(x.inputs, found))), seed)
         assert len(state.shown) == k
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_serializer, model_validator
 from icl_engine.errors import TaskError
 from icl_engine.images import written
 from icl_engine.manipulation.retrieve.drawn import Drawn, DrawnOnce
-from icl_engine.protocols import Identity
+from icl_engine.protocols import View
 from icl_engine.types import Demonstration, Example
 
 
@@ -40,17 +40,17 @@ class Fixed(DrawnOnce):
     def _without_bytes(self, items: tuple[Mapping[str, Any], ...] | None) -> Any:
         return written(items)
 
-    def fit(self, pool: Sequence[Example], identity: Identity, seed: int) -> Drawn:
+    def fit(self, pool: Sequence[Example], view: View, seed: int) -> Drawn:
         """The demonstrations themselves. `pool` holds the rows of `path` or `items`."""
         if self.k is not None and self.k > len(pool):
             raise TaskError(f"k is {self.k}, but there are {len(pool)} rows", key="input.demonstrations.k")
         chosen = pool if self.k is None else pool[: self.k]
         shown = tuple(Demonstration(x, why=f"fixed {i + 1}") for i, x in enumerate(chosen))
-        return Drawn(shown, tuple(identity(x) for x in chosen))
+        return Drawn(shown, tuple(view(x) for x in chosen))
 
-    def select(self, state: Drawn, x: Example, identity: Identity) -> tuple[Demonstration, ...]:
+    def select(self, state: Drawn, x: Example, view: View) -> tuple[Demonstration, ...]:
         """All of them but x."""
-        own = identity(x)
+        own = view(x)
         if own not in state.keys:
             return state.shown
         return tuple(d for d, key in zip(state.shown, state.keys, strict=True) if key != own)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from icl_engine.errors import TaskError
 from icl_engine.manipulation.retrieve.drawn import Drawn, DrawnOnce
-from icl_engine.protocols import Identity
+from icl_engine.protocols import View
 from icl_engine.types import Demonstration, Example
 
 
@@ -25,10 +25,9 @@ class Random(DrawnOnce):
     Args:
         k: how many are shown.
         balanced: as many of each label, as far as `k` divides.
-        seed: of the draw; by default `run.seed`.
 
     >>> pool = [Example(i, {"t": str(i)}, "ab"[i % 2]) for i in range(10)]
-    >>> who = lambda x: x.inputs["t"]
+    >>> who = View(lambda x: x.inputs["t"])
     >>> r = Random(k=4, balanced=True)
     >>> shown = r.select(r.fit(pool, who, seed=0), Example("q", {"t": "?"}), who)
     >>> sorted(d.example.target for d in shown)
@@ -38,12 +37,11 @@ class Random(DrawnOnce):
     use: Literal["random"] = "random"
     k: int = Field(ge=1)
     balanced: bool = False
-    seed: int | None = None
 
-    def fit(self, pool: Sequence[Example], identity: Identity, seed: int) -> Drawn:
+    def fit(self, pool: Sequence[Example], view: View, seed: int) -> Drawn:
         """The draw, and a stand-in for each group of labels."""
         rng = random.Random(seed if self.seed is None else self.seed)
-        order = _distinct(rng.sample(pool, len(pool)), identity)
+        order = _distinct(rng.sample(pool, len(pool)), view)
         if len(order) < self.k:
             raise TaskError(
                 f"k is {self.k}, but the train split has {len(order)} different rows", key="input.demonstrations.k"
@@ -56,11 +54,11 @@ class Random(DrawnOnce):
             if id(x) not in taken:
                 spare.setdefault(self._group(x), x)
         shown = tuple(Demonstration(x, why=f"random draw {i + 1}") for i, x in enumerate(chosen))
-        return Drawn(shown, tuple(identity(x) for x in chosen), spare)
+        return Drawn(shown, tuple(view(x) for x in chosen), spare)
 
-    def select(self, state: Drawn, x: Example, identity: Identity) -> tuple[Demonstration, ...]:
+    def select(self, state: Drawn, x: Example, view: View) -> tuple[Demonstration, ...]:
         """The draw; a duplicate of x in it is replaced by its stand-in."""
-        own = identity(x)
+        own = view(x)
         if own not in state.keys:
             return state.shown
         at = state.keys.index(own)
@@ -92,6 +90,6 @@ class Random(DrawnOnce):
         return chosen
 
 
-def _distinct(examples: Sequence[Example], identity: Identity) -> list[Example]:
+def _distinct(examples: Sequence[Example], view: View) -> list[Example]:
     """The first of each set of duplicates, in order."""
-    return list({identity(x): x for x in reversed(examples)}.values())[::-1]
+    return list({view(x): x for x in reversed(examples)}.values())[::-1]

@@ -1,0 +1,130 @@
+"""The rows that demonstrations come from: solved, checked, and none of them in the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from icl_engine.data.source import examples, fingerprint, place
+from icl_engine.errors import DataError, TaskError, did_you_mean
+from icl_engine.images import restored
+from icl_engine.manipulation.few_shot import FewShot
+from icl_engine.protocols import Retriever
+from icl_engine.types import Example
+
+if TYPE_CHECKING:
+    from icl_engine.alignment.chain import Chain
+    from icl_engine.config.load import Loaded
+
+
+def with_demonstrations(loaded: Loaded, manipulator: FewShot, chain: Chain, retriever: Retriever) -> FewShot:
+    """The manipulator with its retriever fitted on the pool, or as a saved program has it.
+
+    Raises:
+        TaskError: the pool does not do. EndpointError: an encoder cannot be used.
+    """
+    lessons = loaded.saved_lessons or {}
+    ranks, rationales = lessons.get("ranks"), lessons.get("rationales")
+    manipulator = replace(manipulator, ranks=None if ranks is None else tuple(ranks), rationales=rationales)
+    saved = loaded.saved_demonstrations
+    if saved is not None and not _refers(saved) and (lessons or manipulator.learned):
+        return replace(manipulator, state=retriever.restore(restored(saved), manipulator.view))
+    source, key, pool = _source(loaded, retriever)
+    _check(loaded, manipulator, chain, pool, source, key)
+    own = getattr(retriever, "items", None) is not None or getattr(retriever, "path", None) is not None
+    kept = saved is not None and _refers(saved)
+    without = _without(saved, source) if kept else _overlap(loaded, manipulator, pool)
+    told = _told(len(without), len(pool), own=own)
+    if not own:
+        left = frozenset(without)
+        pool = [x for i, x in enumerate(pool) if i not in left]
+    manipulator = replace(manipulator, pool=pool, overlap=told)
+    if not manipulator.fitted:
+        return manipulator  # the model solves rows first
+    try:
+        state = retriever.fit(pool, manipulator.view, manipulator.seed)
+    except TaskError as error:
+        why = f"; {told[0]}" if told else ""
+        raise loaded.document.error(error.what + why, ("input", "demonstrations")) from error
+    reference = None
+    if retriever.per_query and not isinstance(source, list):
+        reference = {"train": fingerprint(source), "without": without}
+    return replace(manipulator, state=state, reference=reference)
+
+
+def _refers(saved: Any) -> bool:
+    """Whether a saved program names its pool by its hash."""
+    return isinstance(saved, Mapping) and saved.keys() == {"train", "without"}
+
+
+def _without(saved: Mapping[str, Any], source: Any) -> list[int]:
+    """The rows that the program leaves out of its pool.
+
+    Raises:
+        DataError: the pool is not the one it was saved with.
+    """
+    if fingerprint(source) != saved["train"]:
+        raise DataError("is not the train split that the program was saved with", file=source, key="data.train")
+    return list(saved["without"])
+
+
+def _overlap(loaded: Loaded, manipulator: FewShot, pool: Sequence[Example]) -> list[int]:
+    """The places of pool rows that are in the test split too, but for case, width and white space."""
+    if loaded.task.data.test is None:
+        return []
+    keys = [manipulator.identity(x) for x in pool]
+    known, both = frozenset(keys), set()
+    with suppress(DataError):  # a row that cannot be read ends a run before anything is asked, but no `predict`
+        for x in loaded.test(need_target=False):
+            key = manipulator.identity(x)
+            if key in known:
+                both.add(key)
+    return [i for i, key in enumerate(keys) if key in both]
+
+
+def _told(count: int, rows: int, *, own: bool) -> tuple[str, ...]:
+    if not count:
+        return ()
+    if own:
+        return (f"{count} of {rows} demonstrations are also in the test split; each is left out where it is the query",)
+    return (f"{count} of {rows} train rows are also in the test split; they are never shown as demonstrations",)
+
+
+def _source(loaded: Loaded, retriever: Retriever) -> tuple[Any, str, list[Example]]:
+    """Where the pool comes from, its key, and its rows."""
+    rows, path = getattr(retriever, "items", None), getattr(retriever, "path", None)
+    if rows or path is not None:
+        key = "input.demonstrations.items"
+        source: Any = path if path is not None else rows
+        return source, key, list(examples(source, loaded.schema, need_target=True, key=key))
+    if loaded.task.data.train is None:
+        raise TaskError("demonstrations need a pool; give data.train")
+    return loaded.task.data.train, "data.train", loaded.pool
+
+
+def _check(loaded: Loaded, manipulator: FewShot, chain: Chain, pool: Sequence[Example], source: Any, key: str) -> None:
+    """See that every row can be rendered, and has a target that O can write."""
+    for index, x in enumerate(pool):
+        if index == 0 or loaded.template.missing(x.inputs):
+            loaded.template.example(x.inputs)
+    if getattr(manipulator.cot, "use", "") == "auto":
+        return  # it shows the model's own answers
+    for index, x in enumerate(pool):
+        check_target(loaded, chain, x, source, index, key)
+
+
+def check_target(loaded: Loaded, chain: Chain, x: Example, source: Any, index: int, key: str) -> None:
+    """See that an example has a target, and that O can express it.
+
+    Raises:
+        DataError: it has none, or O cannot.
+    """
+    try:
+        if x.target is None:
+            field = str(loaded.task.data.target)
+            raise ValueError(f"row has no target {field!r}{did_you_mean(field, map(str, x.inputs), 'the row has')}")
+        chain.canon(x.target)
+    except ValueError as error:
+        raise DataError(str(error), **place(source, index, key)) from error
