@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared" / "data"
 
 TITLES = {"sst2": "SST-2", "agnews": "AG News", "trec": "TREC"}
-SHOTS = {"sst2": 8, "agnews": 4, "trec": 8}
+SHOTS = {"sst2": 4, "agnews": 4, "trec": 4}
 SEEDS = (0, 1, 2)
 ENCODER = "all-MiniLM-L6-v2"
 

@@ -85,6 +85,10 @@ class Encoder(Component):
         """State for `encode`, from the pool (a vocabulary, say); None where there is nothing to learn."""
         return None
 
+    def known(self, xs: Sequence[Example], view: View) -> int:
+        """Of how many examples the vector is kept, so that no network is asked for it."""
+        return len(xs)
+
     def encode(self, state: Any, xs: Sequence[Example], view: View) -> Any:
         """One row of unit length (or of zeros) for each example: a float32 array, or a SciPy CSR matrix.
 
@@ -247,6 +251,11 @@ class InputManipulator(Protocol):
 
     def within(self, budget: Any) -> InputManipulator:
         """The same with prompts that fit a budget."""
+        ...
+
+    @property
+    def assumed_vectors(self) -> bool:
+        """Whether random demonstrations stand for those that would be chosen, since no vectors are there."""
         ...
 
     @property

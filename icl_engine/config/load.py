@@ -14,7 +14,7 @@ import orjson
 
 from icl_engine.alignment.chain import Chain
 from icl_engine.config.document import VARIABLE, Document, expanded, override, read, spelt_out, unexpanded
-from icl_engine.config.pool import with_demonstrations
+from icl_engine.config.pool import unknown_vectors, with_demonstrations
 from icl_engine.config.task import DEFAULT_IMAGES, Inline, Task, parse
 from icl_engine.data.files import files
 from icl_engine.data.formats import NO_FILE
@@ -25,6 +25,7 @@ from icl_engine.manipulation.cot import Auto, Bootstrap
 from icl_engine.manipulation.few_shot import FewShot
 from icl_engine.manipulation.order import order_of
 from icl_engine.manipulation.retrieve.fixed import Fixed
+from icl_engine.manipulation.retrieve.random import Random
 from icl_engine.manipulation.template import AnswerExpression, Template
 from icl_engine.paths import cache_dir, shipped
 from icl_engine.pipeline import Pipeline
@@ -141,7 +142,7 @@ class Loaded:
         task["run"] = {"seed": self.task.run.seed}
         task["data"] = _without(task["data"], "train", "test")
         given = {k: v for k, v in self.tree.items() if k in ("input", "output", "metrics", "model")}
-        given["model"] = _without(given["model"], "api_key")
+        given = _without_keys(given)
         data = self.task.data
         train = data.train if self.saved_demonstrations is None else None
         hashes = [None if source is None else fingerprint(source) for source in (train, data.test)]
@@ -156,6 +157,13 @@ class Loaded:
         parts = [task, given, hashes, saved, self.task.model.connect().identity]
         raw = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
         return hashlib.sha256(raw).hexdigest()[:16]
+
+
+def _without_keys(tree: Any) -> Any:
+    """A written tree without API keys, wherever they stand: who asks changes no answer."""
+    if isinstance(tree, Mapping):
+        return {k: _without_keys(v) for k, v in tree.items() if k != "api_key"}
+    return [_without_keys(v) for v in tree] if isinstance(tree, list) else tree
 
 
 def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -286,20 +294,25 @@ def _takes(loaded: Loaded, can: Capabilities) -> None:
         raise loaded.document.error(f"{loaded.task.model.use} does not take {api}; use {other}", ("model", "api"))
 
 
-def build(loaded: Loaded) -> Pipeline:
+def build(loaded: Loaded, *, offline: bool = False) -> Pipeline:
     """The pipeline of a task, its retriever fitted on the train split. Asks nothing of the model.
+
+    Args:
+        loaded: the task.
+        offline: ask no network for vectors either: where some are not kept, random demonstrations stand for those that
+            would be chosen.
 
     Raises:
         TaskError: template, demonstrations, model and output do not fit together.
     """
     with loaded.document.placing():
-        return _build(loaded)
+        return _build(loaded, offline)
 
 
-def _build(loaded: Loaded) -> Pipeline:
+def _build(loaded: Loaded, offline: bool) -> Pipeline:
     task = loaded.task
     chain = Chain(task.output)
-    manipulator = _manipulator(loaded, chain)
+    manipulator = _manipulator(loaded, chain, offline)
     portable = unexpanded(loaded._dumped, _variables_only(loaded.document.tree))
     pipeline = Pipeline(
         manipulator=manipulator,
@@ -338,7 +351,7 @@ def _variables_only(tree: Any) -> Any:
     return tree if isinstance(tree, str) and "${" in tree else None
 
 
-def _manipulator(loaded: Loaded, chain: Chain) -> FewShot:
+def _manipulator(loaded: Loaded, chain: Chain, offline: bool) -> FewShot:
     shown, task = loaded.task.input, loaded.task
     retriever = shown.demonstrations
     if isinstance(shown.cot, Auto):
@@ -371,7 +384,10 @@ def _manipulator(loaded: Loaded, chain: Chain) -> FewShot:
     at = ("input", "demonstrations") if shown.cot is None or not shown.cot.solves else ("input", "cot")
     with loaded.document.placing(at):
         order_of(retriever)
+        if offline and unknown_vectors(loaded, manipulator):
+            retriever = retriever if isinstance(retriever, Fixed) else Random(k=getattr(retriever, "k", 1))
+            manipulator = replace(manipulator, retriever=retriever, assumed_vectors=True)
         manipulator = with_demonstrations(loaded, manipulator, chain, retriever)
-    for told in manipulator.overlap:
+    for told in () if offline else manipulator.overlap:  # a plan tells it itself
         log.warning("%s", told)
     return manipulator

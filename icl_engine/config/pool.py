@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from icl_engine.data.source import examples, fingerprint, place
 from icl_engine.errors import DataError, TaskError, did_you_mean
 from icl_engine.images import restored
 from icl_engine.manipulation.few_shot import FewShot
-from icl_engine.protocols import Retriever
+from icl_engine.protocols import Component, Encoder, Retriever
 from icl_engine.types import Example
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from icl_engine.config.load import Loaded
 
 
-def with_demonstrations(loaded: Loaded, manipulator: FewShot, chain: Chain, retriever: Retriever) -> FewShot:
+LOOKED = 4096
+"""Rows whose vectors are looked up at once."""
+
+
+def with_demonstrations(loaded: Loaded, manipulator: FewShot, outputs: Chain, retriever: Retriever) -> FewShot:
     """The manipulator with its retriever fitted on the pool, or as a saved program has it.
 
     Raises:
@@ -32,7 +37,7 @@ def with_demonstrations(loaded: Loaded, manipulator: FewShot, chain: Chain, retr
     if saved is not None and not _refers(saved) and (lessons or manipulator.learned):
         return replace(manipulator, state=retriever.restore(restored(saved), manipulator.view))
     source, key, pool = _source(loaded, retriever)
-    _check(loaded, manipulator, chain, pool, source, key)
+    _check(loaded, manipulator, outputs, pool, source, key)
     own = getattr(retriever, "items", None) is not None or getattr(retriever, "path", None) is not None
     kept = saved is not None and _refers(saved)
     without = _without(saved, source) if kept else _overlap(loaded, manipulator, pool)
@@ -52,6 +57,28 @@ def with_demonstrations(loaded: Loaded, manipulator: FewShot, chain: Chain, retr
     if retriever.per_query and not isinstance(source, list):
         reference = {"train": fingerprint(source), "without": without}
     return replace(manipulator, state=state, reference=reference)
+
+
+def unknown_vectors(loaded: Loaded, manipulator: FewShot) -> bool:
+    """Whether an encoder would ask a network for vectors: some of the pool's or the test split's are not kept."""
+    encoders = (*_encoders(manipulator.retriever), *_encoders(manipulator.cot))
+    return any(_asks(loaded, manipulator, encoder) for encoder in encoders if encoder.remote)
+
+
+def _encoders(component: Component | None) -> Iterator[Encoder]:
+    """Those of a component, and of the retrievers it is made of."""
+    if isinstance(encoder := getattr(component, "encoder", None), Encoder):
+        yield encoder
+    for part in getattr(component, "of", ()):
+        yield from _encoders(part)
+
+
+def _asks(loaded: Loaded, manipulator: FewShot, encoder: Encoder) -> bool:
+    rows = chain(loaded.pool, () if loaded.task.data.test is None else loaded.test(need_target=False))
+    while some := list(islice(rows, LOOKED)):
+        if encoder.known(some, manipulator.view) < len(some):
+            return True
+    return False
 
 
 def _refers(saved: Any) -> bool:
@@ -104,7 +131,9 @@ def _source(loaded: Loaded, retriever: Retriever) -> tuple[Any, str, list[Exampl
     return loaded.task.data.train, "data.train", loaded.pool
 
 
-def _check(loaded: Loaded, manipulator: FewShot, chain: Chain, pool: Sequence[Example], source: Any, key: str) -> None:
+def _check(
+    loaded: Loaded, manipulator: FewShot, outputs: Chain, pool: Sequence[Example], source: Any, key: str
+) -> None:
     """See that every row can be rendered, and has a target that O can write."""
     for index, x in enumerate(pool):
         if index == 0 or loaded.template.missing(x.inputs):
@@ -112,7 +141,7 @@ def _check(loaded: Loaded, manipulator: FewShot, chain: Chain, pool: Sequence[Ex
     if getattr(manipulator.cot, "use", "") == "auto":
         return  # it shows the model's own answers
     for index, x in enumerate(pool):
-        check_target(loaded, chain, x, source, index, key)
+        check_target(loaded, outputs, x, source, index, key)
 
 
 def check_target(loaded: Loaded, chain: Chain, x: Example, source: Any, index: int, key: str) -> None:

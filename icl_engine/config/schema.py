@@ -130,7 +130,8 @@ def _slot(kind: Kind, parts: dict[str, Any]) -> dict[str, Any]:
     alone = {name: d.summary for name, d in found.items() if not any(key.required for key in d.keys)}
     if kind == "model":
         alone = {name: f"An embedded model of {m.parameters} parameters." for name, m in PACKAGED.items()}
-    # Of a model or an encoder, the name may also be a path; any name may be read from the environment, and then its keys are not known.
+    # Of a model or an encoder, the name may also be a path; any name may be read from the environment, and then its
+    # keys are not known.
     variable = _variable(f"names no {kind}")
     text = {"type": "string"} if kind in ("model", "encoder") else variable
     mappings = [{"$ref": f"{LOCAL}{kind}.{name}"} for name in found]

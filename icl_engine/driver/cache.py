@@ -87,7 +87,7 @@ class Cache:
         name = bytes.fromhex(key)
         try:
             found = self._store.find(name)
-        except (sqlite3.Error, MemoryError):
+        except (sqlite3.Error, MemoryError, UnicodeDecodeError):
             found = self._read(lambda: self._store.find(name))
         if found is None:
             return None
@@ -200,7 +200,7 @@ class Cache:
         with self._lock:
             try:
                 return patiently(lambda: self._store.whole(work))
-            except (sqlite3.Error, OSError, MemoryError) as error:
+            except (sqlite3.Error, OSError, MemoryError, UnicodeDecodeError) as error:
                 self._fail(error)
                 return None
 
@@ -240,7 +240,7 @@ class Cache:
                     patiently(self._store.write, self._work)
                 else:
                     self._store.write(self._work)
-            except (sqlite3.Error, OSError, MemoryError) as error:
+            except (sqlite3.Error, OSError, MemoryError, UnicodeDecodeError) as error:
                 if not wait and self._patient(error):
                     return False
                 self._given_up = not self._rescue(error)
@@ -281,7 +281,7 @@ class Cache:
             free()
             try:
                 self._store.write(self._work)
-            except (sqlite3.Error, OSError, MemoryError):
+            except (sqlite3.Error, OSError, MemoryError, UnicodeDecodeError):
                 continue
             return True
         return False

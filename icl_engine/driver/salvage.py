@@ -159,7 +159,7 @@ def rows(path: Path) -> Iterator[tuple[Any, ...]]:
                     yield row
                     if not most:
                         return
-            except (sqlite3.Error, MemoryError):
+            except (sqlite3.Error, MemoryError, UnicodeDecodeError):
                 # The module reads one row ahead: the row before the one that cannot be read was read, but not given.
                 for row in _one(db, last + 1):
                     last = row[0]
@@ -173,7 +173,7 @@ def _one(db: sqlite3.Connection, first: int) -> list[tuple[Any, ...]]:
     """The next row from an id on, alone; none if it cannot be read, or there is none."""
     try:
         return db.execute(f"{READ} LIMIT 1", (first,)).fetchall()
-    except (sqlite3.Error, MemoryError):
+    except (sqlite3.Error, MemoryError, UnicodeDecodeError):
         return []
 
 

@@ -110,6 +110,8 @@ class Store:
             with self._opening:
                 try:
                     self._open()
+                except UnicodeDecodeError as error:  # flipped bytes in a name that SQLite quotes
+                    self._mend(DamagedError(str(error)))
                 except sqlite3.Error as error:
                     self._mend(error)
         except (OSError, sqlite3.Error) as error:

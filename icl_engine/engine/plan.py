@@ -136,7 +136,7 @@ def plan(loaded: Loaded, *, limit: int | None = None, cache: bool = True, tokeni
     Raises:
         TaskError: the same mistakes that a run would find.
     """
-    pipeline = build(loaded)
+    pipeline = build(loaded, offline=True)
     if not cache or pipeline.cache_folder is None or not (pipeline.cache_folder / ANSWERS).is_file():
         pipeline.cache_folder = None  # nothing is made for a plan
     limit = limit if limit is not None else loaded.task.run.limit
@@ -147,32 +147,38 @@ def plan(loaded: Loaded, *, limit: int | None = None, cache: bool = True, tokeni
         tokenize = pipeline.capabilities.spelling and not pipeline.uncertain if tokenize is None else tokenize
         count, spell = _tokenizer(pipeline) if tokenize else (_counter(pipeline, better), _nothing)
         planner = Planner(pipeline, count, pipeline.driver.cache, spell)
-        planner.learn()
+        _learn(loaded, planner)
         survey(loaded, pipeline, limit, planner)
         found = summed(loaded, planner, price)
-    return replace(found, choices=_choices(loaded, found, price))
+    return replace(found, choices=_choices(loaded, found, price, blind=pipeline.manipulator.assumed_vectors))
 
 
-def _choices(loaded: Loaded, found: Plan, price: Price | None) -> dict[str, Choice]:
+def _choices(loaded: Loaded, found: Plan, price: Price | None, *, blind: bool) -> dict[str, Choice]:
     """Each way to share demonstrations, planned as if nothing had been asked before."""
     prefix = getattr(loaded.task.input.demonstrations, "prefix", None)
-    if prefix is None:
+    if prefix is None or blind:
         return {}
     rows = min(found.examples, COMPARED)
     return {way: _choice(altered(loaded, {CHOICES: way}), rows, price) for way in ("query", "shared")}
 
 
 def _choice(loaded: Loaded, rows: int, price: Price | None) -> Choice:
-    pipeline = build(loaded)
+    pipeline = build(loaded, offline=True)
     pipeline.cache_folder = None
     with pipeline, loaded.document.placing():
         planner = Planner(pipeline, _counter(pipeline, ""))
-        planner.learn()
+        _learn(loaded, planner)
         survey(loaded, pipeline, rows, planner)
         sums = planner.sums
         share = round(sums.again.about / sums.paid.about, 4) if sums.paid.about else 0.0
         cost = None if price is None else sums.cost(price, dry.probes(pipeline))
         return Choice(rows, round(sums.prompt.about), share, cost)
+
+
+def _learn(loaded: Loaded, planner: Planner) -> None:
+    first = next(loaded.test(need_target=False), None)
+    if first is not None:
+        planner.learn(first)
 
 
 def affordable(loaded: Loaded) -> Price | None:
@@ -320,6 +326,8 @@ def _notes(loaded: Loaded, planner: Planner, price: Price | None) -> Iterator[st
         yield count.better
     if price is None:
         yield f"the price of {loaded.task.model.title} is unknown; {_give_price()}"
+    if planner.pipeline.manipulator.assumed_vectors:
+        yield "the encoder was not asked yet, so the demonstrations are not known: tokens are those of random ones"
     if planner.unlearned:
         yield "what is asked before the first row was not answered yet: that, and prompts that rest on it, are bounds"
     left_out = planner.pipeline.manipulator.left_out

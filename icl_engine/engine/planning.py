@@ -79,15 +79,20 @@ class Planner:
         if len(self._window) == WINDOW:
             self.flush()
 
-    def learn(self) -> None:
+    def learn(self, x: Example) -> None:
         """Count what I asks before the first row; where that was not answered yet, something stands for what it learns.
+
+        Args:
+            x: the first row: words follow every prompt as they follow its own.
 
         Raises:
             TaskError: the answers that are there are of no use.
         """
+        if not self.pipeline.manipulator.learned:
+            self._begin(x)
         while not self.pipeline.manipulator.learned:
             sent: list[Sent] = []
-            found = self._lesson(sent)
+            found = None if self.pipeline.manipulator.assumed_vectors else self._lesson(sent)
             self.unlearned = self.unlearned or found is None
             self.pipeline.manipulator = self.pipeline.manipulator.assumed() if found is None else found
             grown = False

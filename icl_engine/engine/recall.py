@@ -35,6 +35,7 @@ def recalled_prompt(pipeline: Pipeline, x: Example) -> tuple[Prompt, bool]:
     """
     if pipeline.cache_folder is None or not (pipeline.cache_folder / ANSWERS).is_file():
         pipeline.cache_folder = None  # nothing is made for a look
+    pipeline.driver.recall(pipeline.model.api)
     while not pipeline.manipulator.learned:
         found = recalled(pipeline, pipeline.learning())
         if found is None:

@@ -43,6 +43,7 @@ class FewShot(Renderer):
         vectors: the folder in which vectors are kept.
         reference: what a saved program keeps in place of a pool that is a file: its hash, and the rows left out of it.
         budget: how long a prompt may be.
+        assumed_vectors: random demonstrations stand for those that would be chosen, since no vectors are there.
         overlap: what to tell of rows that are in the test split too.
         rationales: identity -> the chain of thought by which the model solved that row.
         ranks: an order of ranks that was learned from the model.
@@ -60,6 +61,7 @@ class FewShot(Renderer):
     reference: Mapping[str, Any] | None = None
     budget: Budget | None = None
     overlap: tuple[str, ...] = ()
+    assumed_vectors: bool = False
     rationales: Mapping[str, str] | None = None
     ranks: tuple[int, ...] | None = None
     left_out: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)

@@ -19,7 +19,7 @@ def _named(found: Any, info: ValidationInfo) -> Any:
     """An encoder by its registered name, by a sentence-transformers model's name or path, or as a mapping."""
     if isinstance(found, Encoder):
         return found
-    if isinstance(found, str):
+    if isinstance(found, str) and found.strip():
         found = {"use": found} if found in names("encoder") else {"use": "sentence_transformers", "name": found}
     if not isinstance(found, Mapping) or "use" not in found:
         options = ", ".join(sorted(names("encoder")))

@@ -64,6 +64,16 @@ class Similar(Ranked):
         """The pool as vectors."""
         return Encoded.of(self.encoder, pool, view)
 
+    def grouping(self) -> Encoder:
+        """The same vectors."""
+        return self.encoder
+
+    def vectors(self, learned: Any, pool: Sequence[Example], view: View) -> tuple[Any, Any]:
+        """Those that are there, where the whole pool's are kept together."""
+        if isinstance(learned, Encoded):
+            return learned.state, learned.vectors
+        return super().vectors(learned, pool, view)
+
 
 class Knn(Similar):
     """The `k` examples most similar to the query: cosine of sentence embeddings (Liu et al. 2022, KATE).

@@ -98,7 +98,12 @@ class Ranked(Retriever):
 
     def grouping(self) -> Encoder:
         """By what the pool is split into groups."""
-        return getattr(self, "encoder", None) or TfIdf()
+        return TfIdf()
+
+    def vectors(self, learned: Any, pool: Sequence[Example], view: View) -> tuple[Any, Any]:
+        """What that encoder learned, and its vectors of the pool."""
+        encoded = self.grouping().fit(pool, view)
+        return encoded, self.grouping().encode(encoded, pool, view)
 
     def most(self, choices: list[Choice], k: int, pool: Sequence[Example]) -> list[Choice]:
         """Of more choices than are wanted, the best k."""
@@ -163,9 +168,7 @@ class Ranked(Retriever):
     def _grouped(self, index: Index, view: View) -> Index:
         import numpy as np
 
-        encoder = self.grouping()
-        encoded = encoder.fit(index.pool, view)
-        vectors = encoder.encode(encoded, index.pool, view)
+        encoded, vectors = self.vectors(index.learned, index.pool, view)
         count = min(self.groups, len(index.pool))
         centres, _ = kmeans(vectors, count, index.seed)
         middles = [int(np.argmax(np.asarray(vectors @ centre).ravel())) for centre in centres]

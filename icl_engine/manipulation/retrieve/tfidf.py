@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from icl_engine.manipulation.encode.tfidf import TfIdf as Words
 from icl_engine.manipulation.retrieve.knn import Encoded
@@ -29,6 +29,14 @@ class TfIdf(Ranked):
 
     use: Literal["tfidf"] = "tfidf"
     ngrams: Literal[1, 2, 3] = 1
+
+    def grouping(self) -> Words:
+        """The same weights."""
+        return Words(ngrams=self.ngrams)
+
+    def vectors(self, learned: Encoded, pool: Sequence[Example], view: View) -> tuple[Any, Any]:
+        """Those that are there."""
+        return learned.state, learned.vectors
 
     def index(self, pool: Sequence[Example], view: View, seed: int) -> Encoded:
         """The pool's words, weighed."""
