@@ -35,6 +35,8 @@ LONG = 60
 
 KINDS: Mapping[Kind, tuple[str, str]] = {
     "retriever": ("Retrievers", "`input.demonstrations`: which solved examples a prompt shows."),
+    "encoder": ("Encoders", "`encoder` of a retriever or of a chain of thought: how examples become vectors."),
+    "cot": ("Chains of thought", "`input.cot`: how the model is made to reason before it answers."),
     "model": ("Models", "`model`: the frozen model that is asked."),
     "aligner": ("Output steps", "`output`, a list: how the model's answer becomes a prediction."),
     "metric": ("Metrics", "`metrics`, a list: how the predictions are judged."),
@@ -105,12 +107,19 @@ def described_as(found: Description, level: int, common: Sequence[Key] = ()) -> 
     yield from map(prose, found.details)
     own = [key for key in found.keys if key not in common]
     yield keys_table(own) or ("No keys of its own." if common else "No keys.")
-    for path, inner in found.inside():
-        yield f"{'#' * level} `{path}`"
-        yield prose(inner.summary)
-        yield keys_table(inner.keys, f"{path}.")
+    yield from mappings(found, level, own)
     if found.example:
         yield python(found.example)
+
+
+def mappings(found: Description, level: int, keys: Sequence[Key]) -> Iterator[str]:
+    """The mappings that stand at some of a component's keys."""
+    for path, inner in found.inside():
+        if any(path.split(".")[0] == key.name for key in keys):
+            yield f"{'#' * level} `{path}`"
+            yield prose(inner.summary)
+            yield from map(prose, inner.details)
+            yield keys_table(inner.keys, f"{path}.")
 
 
 def task_file() -> str:
@@ -143,6 +152,7 @@ def component_pages() -> str:
         parts += [f"## {title}", where]
         if common:
             parts += [f"Each of them takes, beside keys of its own:\n\n{keys_table(common)}"]
+            parts += mappings(first, 4, common)
         for name, description in found.items():
             parts += [f"### `{name}`", *described_as(description, 4, common)]
     return page("Components", *parts)

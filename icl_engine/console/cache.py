@@ -34,7 +34,8 @@ def cache(
         str | None, typer.Option("--older-than", metavar="AGE", help="Drop answers that are older: 30d.")
     ] = None,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Drop all: answers, what is known of endpoints, what runs have paid.")
+        bool,
+        typer.Option("--clear", help="Drop all: answers, vectors, what is known of endpoints, what runs have paid."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -82,13 +83,17 @@ def _seconds(text: str) -> float:
 
 def _prune(folder: Path, most: int | None, age: timedelta | None, *, clear: bool) -> tuple[Stats, Pruned | None]:
     """Drop what is to be dropped; returns what the cache holds then, and what was dropped. Nothing is made."""
-    from icl_engine.driver import pruning
+    from icl_engine.driver import pruning, salvage
     from icl_engine.driver.cache import ANSWERS, Cache
 
     path = folder / ANSWERS
     asked = clear or most is not None or age is not None
     if clear and folder.is_dir():
-        return pruning.Stats(), pruning.clear(folder)
+        freed = sum(map(salvage.size, _vectors(folder)))
+        for file in _vectors(folder):
+            salvage.remove(file)
+        gone = pruning.clear(folder)
+        return pruning.Stats(), pruning.Pruned(gone.answers, gone.bytes + freed)
     if not path.is_file():
         return pruning.Stats(damaged=pruning.damaged(path)), pruning.Pruned(0, 0) if asked else None
     with closing(Cache(folder, reserve=False)) as cache:
@@ -96,7 +101,15 @@ def _prune(folder: Path, most: int | None, age: timedelta | None, *, clear: bool
         return cache.stats(), dropped
 
 
+def _vectors(folder: Path) -> list[Path]:
+    """The files of encoders' vectors, a damaged one that was moved aside as well."""
+    from icl_engine.models.vectors import FILE
+
+    return [path for path in (folder / FILE, folder / f"{FILE}.damaged") if path.exists()]
+
+
 def _print(folder: Path, found: Stats, dropped: Pruned | None) -> None:
+    from icl_engine.driver import salvage
     from icl_engine.driver.cache import ANSWERS
 
     if dropped is not None:
@@ -107,6 +120,8 @@ def _print(folder: Path, found: Stats, dropped: Pruned | None) -> None:
         rows |= {"oldest": _when(found.oldest), "newest": _when(found.newest)}
     else:
         rows["answers"] = "none, it is empty"
+    if files := _vectors(folder):
+        rows["vectors"] = size(sum(map(salvage.size, files)))
     for path in found.damaged:
         rows.setdefault("damaged", "")
         rows["damaged"] += f"{', ' if rows['damaged'] else ''}{path.name} ({size(path.stat().st_size)})"
@@ -117,6 +132,7 @@ def _print(folder: Path, found: Stats, dropped: Pruned | None) -> None:
 def _print_json(folder: Path, found: Stats, dropped: Pruned | None) -> None:
     import orjson
 
+    from icl_engine.driver import salvage
     from icl_engine.driver.cache import ANSWERS
 
     said: dict[str, Any] = {
@@ -126,6 +142,7 @@ def _print_json(folder: Path, found: Stats, dropped: Pruned | None) -> None:
         "oldest": found.oldest,
         "newest": found.newest,
         "damaged": [str(path) for path in found.damaged],
+        "vectors_bytes": sum(map(salvage.size, _vectors(folder))),
     }
     if dropped is not None:
         said["dropped"] = {"answers": dropped.answers, "bytes": dropped.bytes}

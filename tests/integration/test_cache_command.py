@@ -15,9 +15,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from icl_engine.driver.cache import ANSWERS, Cache, Spent
+from icl_engine.models.vectors import FILE, Vectors
 from icl_engine.types import Response
 
 Icl = Callable[..., tuple[int, str, str]]
@@ -111,6 +113,19 @@ def test_all_goes(icl: Icl, folder: Path) -> None:
     assert left(folder, 10) == []
     with closing(Cache(folder)) as cache:
         assert cache.spent("run") == Spent()
+
+
+def test_vectors_are_told_and_go_with_all(icl: Icl, folder: Path) -> None:
+    fill(folder, 10)
+    with closing(Vectors(folder, "encoder")) as vectors:
+        vectors.keep(["a text"], np.ones((1, 8), dtype=np.float32))
+    size = (folder / FILE).stat().st_size
+    assert told(icl)["vectors_bytes"] == size
+    assert icl("cache")[1].splitlines()[-1] == f"vectors  {size / 1000:.1f} KB"
+    told(icl, "--max-size", "1B")
+    assert (folder / FILE).exists(), "what is dropped by size or age are answers"
+    assert told(icl, "--clear")["dropped"]["bytes"] >= size
+    assert not (folder / FILE).exists()
 
 
 def test_a_damaged_cache_is_mended_and_told(icl: Icl, folder: Path, caplog: pytest.LogCaptureFixture) -> None:

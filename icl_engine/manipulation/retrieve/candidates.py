@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from icl_engine.types import Example
 if TYPE_CHECKING:
     import numpy as np
 
-BLOCK = 8_000_000
-"""Numbers of vectors held at once: 64 MB."""
+BLOCK = 1_000_000
+"""Numbers of vectors held at once: 8 MB, about what a processor's cache takes."""
 
 WIDTH = 384
 """Numbers in a usual vector."""
@@ -58,9 +59,18 @@ def _together(found: list[tuple[np.ndarray, np.ndarray]], vectors: Any, m: int) 
     # In double precision, so that duplicates are duplicates to the last digit.
     if isinstance(vectors, np.ndarray):
         rows = vectors[places].astype(np.float64)
-        return Candidates(places, relevance, rows @ rows.transpose(0, 2, 1))
+        with _threads().limit(limits=1, user_api="blas"):
+            return Candidates(places, relevance, rows @ rows.transpose(0, 2, 1))
     alike = np.empty((len(found), m, m))
     for i, at in enumerate(places):
         some = vectors[at].astype(np.float64)
         alike[i] = (some @ some.T).toarray()
     return Candidates(places, relevance, alike)
+
+
+@cache
+def _threads() -> Any:
+    """The threads of matrix products: many small ones wait for each other's threads longer than they work."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -67,7 +67,10 @@ def kernel(found: Candidates, scale: float) -> tuple[np.ndarray, np.ndarray]:
     there = found.places >= 0
     relevance = np.where(there, (1 + found.relevance) / 2, -np.inf)
     weights = np.exp((relevance - relevance.max(axis=1, keepdims=True, initial=0.0)) / (2 * scale))
-    return weights[:, :, None] * (1 + found.alike) / 2 * weights[:, None, :], there
+    kernels = 1 + found.alike
+    kernels *= weights[:, :, None] / 2
+    kernels *= weights[:, None, :]
+    return kernels, there
 
 
 def greedy(kernels: np.ndarray, there: np.ndarray, k: int) -> np.ndarray:
