@@ -51,6 +51,8 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpp": ("DPPRetriever", {"candidate_num": CANDIDATES}),
     "votek": ("VotekRetriever", {}),
 }
+OTHER_RULE = ("votek",)
+"""Those whose choices are another rule's."""
 SMALLEST = 1500
 """Rows in the pool with which OpenICL begins, or a few more."""
 GROWTH = 4.0
@@ -175,9 +177,10 @@ def side_by_side(bench: Bench, given: argparse.Namespace) -> None:
     rows = []
     for name in given.only:
         if name in PEERS:
-            size = grown(bench, name, given)
-            if size is not None:
-                rows.append((name, size, *in_turns(bench, name, size, given)))
+            found = grown(bench, name, given)
+            if found is not None:
+                size, first = found
+                rows.append((name, size, *in_turns(bench, name, size, first, given)))
     head = ("size", "its index s", "query s", "MB", "our index s", "query s", "MB", "faster", "same")
     print(f"  {'':8}" + "".join(f"{title:>{16 if title == 'size' else 13}}" for title in head))
     for name, size, theirs, ours in rows:
@@ -186,12 +189,13 @@ def side_by_side(bench: Bench, given: argparse.Namespace) -> None:
             cells += [f"{median(one.index for one in runs):>13.2f}", f"{median(one.query for one in runs):>13.2f}"]
             cells += [f"{max(one.peak for one in runs) / 1e6:>13,.0f}"]
         ratio = median(one.seconds for one in theirs) / median(one.seconds for one in ours)
-        cells += [f"{ratio:>13.1f}", f"{same(theirs[0].chosen, ours[0].chosen):>13.3f}"]
+        alike = "" if name in OTHER_RULE else f"{same(theirs[0].chosen, ours[0].chosen):.3f}"
+        cells += [f"{ratio:>13.1f}", f"{alike:>13}"]
         print(f"  {name:8}" + "".join(cells), flush=True)
 
 
-def grown(bench: Bench, name: str, given: argparse.Namespace) -> Size | None:
-    """The largest size that OpenICL's retriever finishes in time."""
+def grown(bench: Bench, name: str, given: argparse.Namespace) -> tuple[Size, Measured] | None:
+    """The largest size that OpenICL's retriever finishes in time, and what it took there."""
     finished, part = None, 1 << max(0, (given.pool // SMALLEST).bit_length() - 1)
     while part:
         size = given.size.part(part)
@@ -205,23 +209,21 @@ def grown(bench: Bench, name: str, given: argparse.Namespace) -> Size | None:
         print(f"  {PEERS[name][0]} {size}: {one.seconds:.1f} s", flush=True)
         if one.seconds > given.limit:
             break
-        finished, part = size, part // 2
+        finished, part = (size, one), part // 2
         if one.seconds * GROWTH > given.limit:
             break
     return finished
 
 
-def in_turns(bench: Bench, name: str, size: Size, given: argparse.Namespace) -> tuple[list[Measured], list[Measured]]:
-    """Both at one size; who goes first alternates."""
-    theirs: list[Measured] = []
-    ours: list[Measured] = []
-    for turn in range(max(given.repeats, given.openicl_repeats)):
-        if turn % 2 and turn < given.repeats:
-            ours.append(bench.ours(name, size))
-        if turn < given.openicl_repeats:
+def in_turns(
+    bench: Bench, name: str, size: Size, first: Measured, given: argparse.Namespace
+) -> tuple[list[Measured], list[Measured]]:
+    """Both at one size, theirs first: that has just been measured."""
+    theirs, ours = [first], []
+    for turn in range(given.repeats):
+        ours.append(bench.ours(name, size))
+        if turn + 1 < given.openicl_repeats:
             theirs.append(bench.peer(name, size, 3 * given.limit))
-        if not turn % 2 and turn < given.repeats:
-            ours.append(bench.ours(name, size))
     return theirs, ours
 
 

@@ -316,12 +316,12 @@ class Pipeline:
 
     def _need(self, cloze: bool) -> Need:
         need = self.chain.need(self.capabilities, rationale=self.manipulator.rationale, cloze=cloze)
-        if not self.manipulator.asks:
-            return need
-        if need.kind != "scores":
+        if self.manipulator.weighs and need.kind != "scores":
             what = "chooses by the model's label distributions, and the answer is read as text; use a verbalizer"
+            what = what if self.chain.vote is None else "chooses by the model's label distributions; leave vote out"
             raise TaskError(what, key="input.demonstrations")
-        return replace(need, want="distribution")  # as the sets were asked: the chosen one's answer is there
+        # As the sets were asked: the chosen one's answer is there.
+        return replace(need, want="distribution") if self.manipulator.asks else need
 
     def check(self, x: Example) -> Prompt:
         """Render x and see that template, model and O fit together; asks nothing of the model.

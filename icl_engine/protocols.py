@@ -227,6 +227,11 @@ class InputManipulator(Protocol):
         ...
 
     @property
+    def weighs(self) -> bool:
+        """Whether it takes label distributions to choose demonstrations, or their order."""
+        ...
+
+    @property
     def thinking(self) -> Sampling:
         """How a chain of thought is generated that is asked for on its own."""
         ...

@@ -34,8 +34,9 @@ def with_demonstrations(loaded: Loaded, manipulator: FewShot, outputs: Chain, re
     ranks, rationales = lessons.get("ranks"), lessons.get("rationales")
     manipulator = replace(manipulator, ranks=None if ranks is None else tuple(ranks), rationales=rationales)
     saved = loaded.saved_demonstrations
-    if saved is not None and not _refers(saved) and (lessons or manipulator.learned):
-        return replace(manipulator, state=retriever.restore(restored(saved), manipulator.view))
+    if saved is not None and not _refers(saved) and manipulator.fitted:
+        pool = () if manipulator.learned else loaded.pool  # an order is learned anew for another model
+        return replace(manipulator, state=retriever.restore(restored(saved), manipulator.view), pool=pool)
     source, key, pool = _source(loaded, retriever)
     _check(loaded, manipulator, outputs, pool, source, key)
     own = getattr(retriever, "items", None) is not None or getattr(retriever, "path", None) is not None

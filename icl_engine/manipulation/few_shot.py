@@ -85,6 +85,11 @@ class FewShot(Renderer):
         """Whether it picks demonstrations by the model's label distributions."""
         return self._asking is not None
 
+    @property
+    def weighs(self) -> bool:
+        """Whether it takes label distributions to choose demonstrations, or their order."""
+        return self.asks or (isinstance(self._order, EntropyOrder) and self._order.measure == "local")
+
     @cached_property
     def _asking(self) -> Asking | None:
         return self.retriever if isinstance(self.retriever, Asking) else None

@@ -104,15 +104,9 @@ def global_entropy(readings: Sequence[Reading]) -> float:
 
 
 def local_entropy(readings: Sequence[Reading]) -> float:
-    """LocalE: the mean entropy of the label distributions over a probe set.
-
-    Raises:
-        TaskError: there are no distributions.
-    """
+    """LocalE: the mean entropy of the label distributions over a probe set."""
     found: list[Mapping[str, float]] = [r.distribution for r in readings if r.distribution is not None]
-    if not found:
-        raise TaskError("measure: local needs label scores; use a verbalizer, or measure: global", key=KEY)
-    return sum(entropy(p.values()) for p in found) / len(found)
+    return sum(entropy(p.values()) for p in found) / max(1, len(found))
 
 
 MEASURES: Mapping[str, Callable[[Sequence[Reading]], float]] = {"global": global_entropy, "local": local_entropy}

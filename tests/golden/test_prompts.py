@@ -50,6 +50,15 @@ NLI = [
     {"premise": "The shop is closed on Sunday", "hypothesis": "it is open on Sunday", "label": "contradiction"},
 ]
 
+POOL = [
+    {"text": "a red rose", "label": "a"},
+    {"text": "a red tulip", "label": "a"},
+    {"text": "rain in the night", "label": "b"},
+    {"text": "A  Red tulip", "label": "a"},
+    {"text": "a tulip in the rain", "label": "b"},
+    {"text": "a red tulip in the rain", "label": "b"},
+]
+
 FEW_SHOT: dict[str, Any] = {
     "data": {"target": "label"},
     "input": {
@@ -111,6 +120,53 @@ TASKS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
             "run": {"seed": 3},
         },
         {"text": "a new review"},
+    ),
+    "retrieved_nearest_last": (
+        {
+            "data": {"target": "label", "train": POOL},
+            "input": {
+                "template": {"inline": "{{ text }} -> {{ answer }}"},
+                "demonstrations": {"use": "tfidf", "k": 3},
+                "separator": "\n",
+            },
+            "output": [{"use": "verbalizer", "labels": {"a": "A", "b": "B"}}],
+        },
+        {"text": "a red tulip in the rain"},
+    ),
+    "retrieved_within_a_budget": (
+        {
+            "data": {"target": "label", "train": POOL},
+            "input": {
+                "template": {"inline": "{{ text }} -> {{ answer }}"},
+                "demonstrations": {"use": "per_label", "k": 2, "order": "label_interleaved"},
+                "separator": "\n",
+                "max_prompt_tokens": 36,
+            },
+            "output": [{"use": "verbalizer", "labels": {"a": "A", "b": "B"}}],
+        },
+        {"text": "a red tulip in the rain"},
+    ),
+    "zero_shot_thought": (
+        {
+            "input": {
+                "template": {"inline": "Q: {{ question }}\nA: {{ answer }}"},
+                "instruction": "Answer the question.",
+                "cot": {"use": "zero_shot"},
+            },
+            "output": ["number"],
+        },
+        {"question": "Bob has 7 pens and loses 2. How many has he?"},
+    ),
+    "zero_shot_thought_turns": (
+        {
+            "input": {
+                "template": {"inline": "Q: {{ question }}\nA: {{ answer }}"},
+                "cot": {"use": "zero_shot", "then": "So the answer is"},
+            },
+            "output": ["number"],
+            "model": CHAT,
+        },
+        {"question": "Bob has 7 pens and loses 2. How many has he?"},
     ),
     "chain_of_thought": (
         {

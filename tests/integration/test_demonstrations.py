@@ -30,6 +30,7 @@ TRAIN: list[Json] = [
 TEST: list[Json] = [
     {"text": f"what a {word} {noun}", "label": "positive"} for noun, word in zip(NOUNS, WORDS, strict=True)
 ]
+VERBALIZER = {"use": "verbalizer", "labels": {"positive": "positive", "negative": "negative"}}
 TEMPLATE = {"inline": "Review: {{ text }}\nSentiment: {{ answer }}"}
 
 
@@ -160,12 +161,35 @@ def test_mdl_without_a_cache_asks_no_question_twice(server: StandIn, write_task:
     assert set(asked.values()) == {1}
 
 
-def test_mdl_needs_label_scores(server: StandIn, write_task: WriteTask, icl: CommandLine) -> None:
-    task = task_of(write_task, {"use": "mdl", "k": 2}, output=["identity"], model=at(server))
+@pytest.mark.parametrize(
+    "demonstrations",
+    [{"use": "mdl", "k": 2}, {"use": "random", "k": 2, "order": {"use": "entropy", "measure": "local"}}],
+)
+@pytest.mark.parametrize("output", [["identity"], [VERBALIZER, {"use": "vote"}]])
+def test_what_weighs_distributions_needs_label_scores(
+    demonstrations: Json, output: list[Any], server: StandIn, write_task: WriteTask, icl: CommandLine
+) -> None:
+    task = task_of(write_task, demonstrations, output=output, model=at(server, temperature=0.7))
     status, _, err = icl("run", task)
     assert (status, err.count("\n")) == (2, 1)
     assert "label distributions" in err
+    assert ("leave vote out" in err) == (len(output) > 1)
     assert not server.received
+
+
+def test_a_programs_order_is_learned_anew_for_another_model(server: StandIn, write_task: WriteTask) -> None:
+    order = {"use": "entropy", "orders": 6, "rows": 5}
+    task = task_of(write_task, {"use": "random", "k": 3, "order": order}, model=at(server))
+    with icl_engine.load(task) as pipeline:
+        program = pipeline.save("p.icl.json")
+        shown = {d.example.id for d in pipeline.predict({"text": "a film"}).demonstrations}
+    asked = len(server.received)
+    with icl_engine.load(program) as pipeline:
+        pipeline.predict({"text": "a film"})
+        assert len(server.received) == asked
+    with icl_engine.load(program, model={**at(server), "name": "another"}) as pipeline:
+        assert {d.example.id for d in pipeline.predict({"text": "a film"}).demonstrations} == shown
+    assert len(server.received) > asked + 6 * 5
 
 
 @pytest.mark.parametrize("measure", ["global", "local"])

@@ -126,11 +126,6 @@ def test_entropies_by_their_formulas() -> None:
     assert set(MEASURES) == {"global", "local"}
 
 
-def test_local_entropy_needs_distributions() -> None:
-    with pytest.raises(TaskError, match="measure: local needs label scores"):
-        local_entropy([Reading(value="a")])
-
-
 def test_what_has_no_similarity_is_not_ordered_by_it() -> None:
     assert order_of(Random(k=2)) == "as_retrieved"
     assert order_of(TfIdf(k=2)) == "similarity"
