@@ -21,8 +21,12 @@ from icl_engine.manipulation.cot import THEN, Auto, Bootstrap, led, two_calls
 from icl_engine.manipulation.order import arranged, order_of
 from icl_engine.manipulation.render import ROWS, Renderer, Shown
 from icl_engine.manipulation.retrieve.drawn import Drawn
+from icl_engine.manipulation.template import Rendered
 from icl_engine.protocols import Ask, Asking, ChainOfThought, EntropyOrder, Retriever, Steps, View
 from icl_engine.types import Demonstration, Example, Prompt, Role, Sampling
+
+FORESEEN = 2048
+"""Examples for which demonstrations are held that were chosen ahead."""
 
 THEN_TOKENS = 32
 """Tokens kept free for what asks for the answer behind a chain of thought."""
@@ -136,6 +140,9 @@ class FewShot(Renderer):
         """Choose demonstrations for several examples at once, ahead of their `prompt`."""
         if self.foresees:
             chosen = self._choosing(self.state, xs, self.view)
+            # Held for a while: each of several samples needs them.
+            for x in list(self._ahead)[: max(0, len(self._ahead) + len(xs) - FORESEEN)]:
+                del self._ahead[x]
             self._ahead.update({id(x): (x, found) for x, found in zip(xs, chosen, strict=True)})
 
     @property
@@ -147,7 +154,7 @@ class FewShot(Renderer):
     def _chosen(self, x: Example) -> Shown:
         if self.retriever is None or not self.fitted:
             return ()
-        foreseen = self._ahead.pop(id(x), None)
+        foreseen = self._ahead.get(id(x))
         found: Shown = self._choosing(self.state, [x], self.view)[0] if foreseen is None else foreseen[1]
         return found
 
@@ -202,7 +209,7 @@ class FewShot(Renderer):
         if self.budget is not None and self.budget.over(prompt):
             yield ()  # an error before a row's first question would be the whole run's
             raise RequestError(self.budget.told(prompt))
-        if prompt.dropped:
+        if prompt.dropped and not sample:
             self.left_out.update(rows=1, demonstrations=len(prompt.dropped))
         return (yield from self._thinking(prompt, "rationale", sample))
 
@@ -246,6 +253,12 @@ class FewShot(Renderer):
         if self.answer is not None:
             return f"{self.cot.cue} {self.answer({**demonstration.example.inputs, 'rationale': thought}, answer)}"
         return f"{self.cot.cue} {thought} {self.cot.then} {answer}."
+
+    def _turn(self, example: Rendered, answer: str) -> tuple[str, str]:
+        """Of a demonstration by the model itself, the cue ends the user's turn, as it does the query's."""
+        if self.cot is None or self.rationales is None:
+            return super()._turn(example, answer)
+        return f"{example.before}{example.lead}{self.cot.cue}", answer.removeprefix(self.cot.cue).lstrip()
 
     # -- learn
 

@@ -94,6 +94,10 @@ class Renderer:
         text = self.write(example.target)
         return text if self.answer is None else self.answer(example.inputs, text)
 
+    def _turn(self, example: Rendered, answer: str) -> tuple[str, str]:
+        """What the user says of a demonstration, and the assistant."""
+        return example.before, answer
+
     def _solved(self, demonstrations: Shown) -> list[tuple[Rendered, str]]:
         """Each demonstration, rendered, and its answer."""
         return [self._one(d) for d in demonstrations]
@@ -131,8 +135,8 @@ class Renderer:
         instruction = self.template.instruction(self.instruction)
         turns = [Message("system", instruction)] if instruction else []
         for example, answer in self._solved(demonstrations if self.turns == "turns" else ()):
-            turns.append(Message("user", content(example.before, example.images)))
-            turns.append(Message("assistant", answer))
+            asked, said = self._turn(example, answer)
+            turns += Message("user", content(asked, example.images)), Message("assistant", said)
         if turns and (instruction or self.shares):
             at = -1 if self.shares else 0
             turns[at] = replace(turns[at], shared=True)

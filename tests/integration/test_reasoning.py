@@ -192,6 +192,21 @@ def test_what_the_model_solved_rightly_is_shown(server: Thinker, write_task: Wri
     assert (known["cached"], known["paid"], known["prompt_tokens"] > 0) == (15, [0, 0], True)
 
 
+def test_a_chat_model_is_shown_its_own_chains_as_it_is_asked_for_one(server: Thinker, write_task: WriteTask) -> None:
+    model = {"use": "vllm", "base_url": server.url, "name": "m", "max_tokens": 40, "api": "chat"}
+    shots = {"demonstrations": {"use": "random", "k": 1}}
+    task = task_of(write_task, server, BOOTSTRAP, input=shots, model=model, train=TRAIN[:1])
+    with icl_engine.load(task) as pipeline:
+        messages = pipeline.predict({"q": "What is 4 and 4?"}).prompt.messages
+    assert messages is not None
+    row = TRAIN[0]
+    assert [(m.role, m.text) for m in messages] == [
+        ("user", f"Q: {row['q']}\nA: {CUE}"),
+        ("assistant", f"{thought(row['q']).strip()} {THEN} {row['y']}."),
+        ("user", f"Q: What is 4 and 4?\nA: {CUE}"),
+    ]
+
+
 def test_rationales_are_kept_in_a_saved_program(server: Thinker, write_task: WriteTask) -> None:
     task = task_of(write_task, server, BOOTSTRAP, input={"demonstrations": {"use": "tfidf", "k": 2}})
     with icl_engine.load(task) as pipeline:
