@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from icl_engine.config.document import At, Document, dotted
 from icl_engine.errors import TaskError, bounded, did_you_mean
 from icl_engine.paths import based
-from icl_engine.protocols import Aligner, ChainOfThought, Component, Encoder, Metric, Model, Retriever
+from icl_engine.protocols import Aligner, ChainOfThought, Component, Encoder, EntropyOrder, Metric, Model, Retriever
 from icl_engine.registry import Kind, names, resolve
 
 BASES: Mapping[Kind, type[Component]] = {
@@ -289,8 +289,14 @@ def parse(document: Document, tree: Mapping[str, Any]) -> Task:
         return Task.model_validate(tree, context={"base": document.base})
     except ValidationError as error:
         # An unknown key is told before all else: where a required key is misspelt, it is the cause.
-        first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _order(document, e["loc"])))
+        found = error.errors()
+        first = min(found, key=lambda e: (e["type"] != "extra_forbidden", _order(document, e["loc"]), _beside(e)))
         raise _told(document, tree, first) from None
+
+
+def _beside(error: Any) -> bool:
+    """Whether a mapping is told that it is no name, where both may stand: what is wrong inside says more."""
+    return error["type"] == "literal_error" and isinstance(error.get("input"), Mapping)
 
 
 def _order(document: Document, loc: At) -> int:
@@ -300,9 +306,8 @@ def _order(document: Document, loc: At) -> int:
 
 def _written(loc: Sequence[int | str]) -> At:
     """A pydantic location without the parts that name a type of a union."""
-    return tuple(
-        part for part in loc if part not in ("str", "Inline", "[key]") and not str(part).startswith("function-")
-    )
+    told = ("str", "Inline", "EntropyOrder", "[key]")
+    return tuple(part for part in loc if part not in told and not str(part).startswith(("function-", "literal[")))
 
 
 def _told(document: Document, tree: Mapping[str, Any], error: Any) -> TaskError:
@@ -342,12 +347,13 @@ def _valid_keys(tree: Mapping[str, Any], at: At) -> list[str]:
     if isinstance(node, Mapping) and "use" in node and slot in kinds:
         fields = resolve(kinds[slot], str(node["use"])).model_fields
         return [field.alias or name for name, field in fields.items()]
-    sections: dict[str | None, type[Section]] = {
+    sections: dict[str | None, type[BaseModel]] = {
         None: Task,
         "data": Data,
         "input": Input,
         "run": Run,
         "template": Inline,
+        "order": EntropyOrder,
     }
     section = sections.get(slot if isinstance(slot, str) else None)
     return list(section.model_fields) if section else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -20,6 +21,8 @@ from icl_engine.models.text_encoder import TextEncoder
 if TYPE_CHECKING:
     import numpy as np
     from openai import APIStatusError, OpenAI
+
+log = logging.getLogger("icl_engine")
 
 PATIENCE = 120.0
 """Seconds for which one batch is asked for again and again."""
@@ -127,6 +130,7 @@ class Embeddings(TextEncoder):
             retry=retry_if_exception(lambda error: isinstance(error, RequestError) and error.retryable),
             wait=_wait,
             stop=stop_before_delay(PATIENCE),
+            before_sleep=lambda state: _tell(state, server),
             reraise=True,
         )
         return tries(self._ask, client, server, batch)
@@ -164,6 +168,13 @@ class Embeddings(TextEncoder):
             hint = f"are encoder.base_url (…/v1) and encoder.name ({self.name!r}) right?"
             return EndpointError(f"{server.address}/embeddings is not there, or has no such model; {hint} {quoted}")
         return EndpointError(f"{server.address}/embeddings: {quoted}")
+
+
+def _tell(state: RetryCallState, server: Server) -> None:
+    """Say once that a batch is asked for again: nothing else shows that a run has not begun yet."""
+    if state.attempt_number == 1 and state.outcome is not None:
+        why = state.outcome.exception()
+        log.warning("%s/embeddings: %s; asking again for up to %d s", server.address, why, PATIENCE)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -12,6 +12,7 @@ The conventions, all at the beginning of a line:
 - ``<!-- copy: data/x.csv -->``: the file docs/data/x.csv is copied into it.
 - A ``python`` block: doctests, with one namespace a page; without ``>>>`` it is a file.
 - A ``console`` block is for people: it is read, not run (`strange_commands`).
+- ``<!-- table: name -->`` … ``<!-- /table -->``: what a script of benchmarks/ writes stands between them.
 - An address at 127.0.0.1:8000 is that of a stand-in server.
 """
 
@@ -44,7 +45,7 @@ PROGRESS = re.compile(r'\{"done": \d+, "total": \d+, .*\}')
 SECRETS = re.compile(r"_KEY$|_TOKEN$|^ICL_")
 ALLOWED = re.compile(
     r"pip install .+|python3? -m venv [\w./-]+|make (?:demo|check)|export [A-Z_]+=\S+"
-    r"|(?:source|\.) [\w./-]+/bin/activate|vllm serve .+"
+    r"|(?:source|\.) [\w./-]+/bin/activate|vllm serve .+|python benchmarks/\w+\.py(?: --[\w-]+ [\w./-]+)*"
 )
 """What a ``console`` block may hold."""
 
@@ -148,8 +149,8 @@ def read_page(path: Path) -> Page:
             page.steps.append(Copy(note[2], number))
         elif note and note[1] in ("exit", "file"):
             notes[note[1]] = note[2]
-        elif note:
-            raise page.error(number, f"there is no comment {note[1]!r}; one of copy, exit, file")
+        elif note and note[1] != "table":
+            raise page.error(number, f"there is no comment {note[1]!r}; one of copy, exit, file, table")
         elif FENCE.match(line.strip()):
             raise page.error(number, "a fence stands at the beginning of its line")
         elif notes and line.strip():

@@ -125,6 +125,37 @@ MISTAKES = {
     "retriever": Mistake(
         {"use: random": "use: randm"}, "use: randm", ("input.demonstrations", "randm", "did you mean 'random'")
     ),
+    "encoder": Mistake(
+        {"use: random": "use: knn\n    encoder: {use: tfdif}", "    balanced: true\n": ""},
+        "encoder",
+        ("input.demonstrations.encoder", "tfdif", "did you mean 'tfidf'"),
+    ),
+    "an encoder's key": Mistake(
+        {"use: random": "use: knn\n    encoder: {use: tfidf, ngram: 2}", "    balanced: true\n": ""},
+        "encoder",
+        ("input.demonstrations.encoder", "did you mean 'ngrams'"),
+    ),
+    "order": Mistake(
+        {"k: 2": "k: 2\n    order: randm"}, "order", ("input.demonstrations.order", "did you mean 'random'")
+    ),
+    "a key of an order": Mistake(
+        {"k: 2": "k: 2\n    order: {use: entropy, mesure: local}"},
+        "order",
+        ("input.demonstrations.order", "'mesure'", "did you mean 'measure'"),
+    ),
+    "a value in an order": Mistake(
+        {"k: 2": "k: 2\n    order: {use: entropy, measure: locale}"},
+        "order",
+        ("input.demonstrations.order.measure", "did you mean 'local'"),
+    ),
+    "an order that needs scores": Mistake(
+        {"k: 2": "k: 2\n    order: similarity"}, "order", ("input.demonstrations.order", "does not tell how similar")
+    ),
+    "chain of thought": Mistake(
+        {"instruction: Judge.": "instruction: Judge.\n  cot: {use: zeroshot}"},
+        "cot",
+        ("input.cot", "did you mean 'zero_shot'"),
+    ),
     "model": Mistake({"use: vllm": "use: vlm"}, "use: vlm", ("model", "vlm", "did you mean 'vllm'")),
     "aligner": Mistake(
         {"batch_calibration": "batch_callibration"}, "batch_cal", ("output[1]", "did you mean 'batch_calibration'")
