@@ -114,12 +114,13 @@ class FewShot(Renderer):
         return View(self.identity, self.text, self.vectors)
 
     def identity(self, x: Example) -> str:
-        """What makes two examples duplicates: what the template shows of them, but for case, width and white space.
+        """What makes two examples duplicates: what the template shows of them, but for case, width, white space and
+        what ends a sentence.
 
         An image counts by its bytes (or its URL).
         """
         texts = [value if type(value) is str else str(identified(value)) for value in self._values(x)]
-        return "\x1f".join([" ".join(_folded(text).split()) for text in texts])
+        return "\x1f".join([_folded(text) for text in texts])
 
     def text(self, x: Example) -> str:
         """What of an example is compared with others: what the template shows of it, a line for each field."""
@@ -326,5 +327,11 @@ class FewShot(Renderer):
         return {"rationales": self.rationales, "ranks": None if self.ranks is None else list(self.ranks)}
 
 
+ENDS = " .!?。"
+"""What may stand at a sentence's end. Other signs may be all that two rows differ in: 3 + 2 is not 3 - 2."""
+
+
 def _folded(text: str) -> str:
-    return text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    folded = text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    folded = " ".join(folded.split())
+    return folded.rstrip(ENDS) or folded

@@ -334,10 +334,20 @@ def test_the_answer_of_a_demonstration_is_never_evaluated() -> None:
 # -- duplicates
 
 
-@pytest.mark.parametrize("other", ["a  Film\n", " A FILM", "a\tfilm"])
-def test_case_and_white_space_do_not_tell_examples_apart(other: str) -> None:
+@pytest.mark.parametrize(
+    "other", ["a  Film\n", " A FILM", "a\tfilm", "a film.", "A film !", "a film...", "ａ　ｆｉｌｍ", "a ﬁlm"]
+)
+def test_case_width_white_space_and_what_ends_a_sentence_do_not_tell_examples_apart(other: str) -> None:
     who = few_shot().identity
     assert who(Example(0, {"q": "a film"})) == who(Example(1, {"q": other}, "target"))
+
+
+@pytest.mark.parametrize(
+    "pair", [("3 + 2", "3 - 2"), ("[ ( [", "[ ( ("), ("?", "!!"), ("a film", "afilm"), ("1.5", "15")]
+)
+def test_other_signs_tell_examples_apart(pair: tuple[str, str]) -> None:
+    who = few_shot().identity
+    assert len({who(Example(0, {"q": q})) for q in pair}) == 2
 
 
 def test_examples_that_show_differently_are_no_duplicates() -> None:
