@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from textwrap import fill
 from typing import Any
 
 import icl_engine as icl
@@ -105,7 +106,7 @@ def retrievers(k: int, labels: int) -> list[Way]:
         way("`hybrid`", "hybrid", of=["bm25", {"use": "knn", "encoder": ENCODER}]),
         way("`votek`", "votek", encoder=ENCODER),
         way("`cluster`", "cluster", encoder=ENCODER),
-        way("`mdl`, `sets: 5`", "mdl", encoder=ENCODER, sets=5),
+        way("`mdl`, `sets: 3`", "mdl", encoder=ENCODER, sets=3),
     ]
 
 
@@ -130,7 +131,7 @@ def reasoning() -> list[Way]:
         "use": "zero_shot",
         "cue": "Let's think step by step.",
         "then": "Therefore, the answer is",
-        "max_tokens": 200,
+        "max_tokens": 128,
     }
     voted = [{"use": "after", "marker": "The answer is"}, number, {"use": "vote", "samples": 5}]
     return [
@@ -255,11 +256,13 @@ def _line(cells: Sequence[str]) -> str:
 def caption(tasks: Sequence[str], limit: int, problems: int) -> str:
     """What the tables rest on."""
     shots = ", ".join(f"{SHOTS[task]} on {TITLES[task]}" for task in tasks)
-    return (
+    return fill(
         f"Accuracy in per cent with Gemma 3 270M on the first {limit} test rows (GSM8K: {problems}), with 95% "
         f"intervals, or mean ± standard deviation over {len(SEEDS)} seeds. Demonstrations: {shots}; vectors by "
         f"{ENCODER} where no encoder is named. *Plain*: label scores as the model gives them; *calibrated*: by "
-        "batch calibration."
+        "batch calibration.",
+        width=120,
+        break_on_hyphens=False,
     )
 
 

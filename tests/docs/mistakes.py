@@ -293,6 +293,78 @@ MISTAKES: Sequence[Mistake] = (
         mend="Lower `k`, or label more rows. With `balanced: true` there have to be enough of each label.",
     ),
     Mistake(
+        "The same rows to train and to test",
+        wrong=(Change("  test: test.csv", "  test: train.csv"),),
+        says="task.yaml:12: input.demonstrations: k is 4, but the train split has 0 different rows; "
+        "6 of 6 train rows are also in the test split; they are never shown as demonstrations",
+        mend="A row that is tested is never shown as a demonstration, to no query, or the answer would stand in the "
+        "prompt. Give a test file of other rows; `icl init` splits one file in two. See "
+        "[leakage](concepts/demonstrations.md#leakage-a-demonstration-is-never-the-query).",
+    ),
+    Mistake(
+        "An encoder that is not installed",
+        wrong=(Change(DEMONSTRATIONS, "  demonstrations: {use: knn, k: 4, encoder: BAAI/bge-small-en-v1.5}\n"),),
+        missing=("sentence_transformers",),
+        says="task.yaml:12: input.demonstrations: encoder BAAI/bge-small-en-v1.5 needs the package "
+        "sentence-transformers (and torch: without a GPU, install torch's CPU build first); "
+        "run: pip install 'icl-engine[dense]'",
+        mend="Install it; on a machine without a GPU run `pip install torch==2.13.0` before, the CPU build, or "
+        "gigabytes of CUDA may come with it. `encoder: tfidf` needs neither.",
+        elsewhere=True,
+    ),
+    Mistake(
+        "An embeddings API without its key",
+        wrong=(
+            Change(
+                DEMONSTRATIONS,
+                "  demonstrations:\n    {use: knn, k: 4, encoder: {use: embeddings, name: text-embedding-3-small}}\n",
+            ),
+        ),
+        unset=("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+        says="no key for embeddings: set OPENAI_API_KEY, or write api_key: ${NAME}, or base_url",
+        mend="`export OPENAI_API_KEY=…` in the shell that runs `icl`, or name another server: `{use: embeddings, "
+        "name: …, base_url: http://127.0.0.1:8000/v1}` needs no key.",
+        elsewhere=True,
+    ),
+    Mistake(
+        "An order by similarity where there is none",
+        wrong=(Change(DEMONSTRATIONS, "  demonstrations: {use: random, k: 4, order: similarity}\n"),),
+        says="task.yaml:12: input.demonstrations.order: random does not tell how similar a demonstration is to the "
+        "query",
+        mend="Rows that are drawn, written or chosen for the whole run are as near to one query as to the next. Leave "
+        "`order` out, take another, or a retriever that chooses for each query:",
+        right=(Change(DEMONSTRATIONS, "  demonstrations: {use: tfidf, k: 4, order: similarity}\n"),),
+    ),
+    Mistake(
+        "Rationales that are not there",
+        wrong=(Change(DEMONSTRATIONS, "  demonstrations: {use: complexity, k: 4}\n"),),
+        says="task.yaml:12: input.demonstrations: row 0 of the train split has no 'rationale'",
+        mend="`complexity` counts the steps of a field of the train rows; `field:` says which, if it has another name. "
+        "Without such a field the model can write [chains of its own](concepts/reasoning.md).",
+        elsewhere=True,
+    ),
+    Mistake(
+        "A vote among equal samples",
+        wrong=(Change(MODEL, VLLM), Change("  - {use: batch_calibration}\n", "  - {use: vote, samples: 5}\n")),
+        says="task.yaml:13: model.temperature: vote counts 5 samples, and at temperature 0 all are alike; "
+        "set model.temperature: 0.7",
+        mend="At temperature 0, the default, a model says the same each time. Set `temperature: 0.7` in `model`, or "
+        "leave the vote out. See [self-consistency](concepts/reasoning.md#self-consistency-vote).",
+        elsewhere=True,
+    ),
+    Mistake(
+        "A content-free calibration behind a chain of thought",
+        wrong=(
+            Change(DEMONSTRATIONS, "  cot: {use: zero_shot, then: So I would say}\n"),
+            Change("batch_calibration", "contextual_calibration"),
+        ),
+        says="task.yaml:18: output[1]: asks about inputs that have no content, and no chain of thought (input.cot) "
+        "comes before their answer",
+        mend="There is nothing to think about in an empty input, so its answer says nothing about answers behind "
+        "thoughts. Batch calibration learns from the rows themselves:",
+        right=(Change(DEMONSTRATIONS, "  cot: {use: zero_shot, then: So I would say}\n"),),
+    ),
+    Mistake(
         "A calibration of an answer that is read as text",
         wrong=(Change(VERBALIZER, '  - {use: regex, pattern: "(recommend|avoid)"}\n'),),
         says="task.yaml:18: output[1]: needs label scores, but the answer is read as text; use a verbalizer",

@@ -165,6 +165,13 @@ def test_commands_files_and_examples_share_a_folder_and_names(tmp_path: Path) ->
     visited(file + shell + first + second, tmp_path, "http://stand-in/v1")
 
 
+def test_what_a_benchmark_writes_is_left_as_it_is(tmp_path: Path) -> None:
+    told = "```console\npython benchmarks/a.py --out docs/a.md\npython a.py\n```\n"
+    visit = visited(f"{told}<!-- table: a -->\n\n| 1 |\n\n<!-- /table -->\n", tmp_path)
+    assert strange_commands(visit.page) == ["python a.py"]
+    assert visit.printed == {}
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
