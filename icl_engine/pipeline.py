@@ -317,8 +317,8 @@ class Pipeline:
     def _need(self, cloze: bool) -> Need:
         need = self.chain.need(self.capabilities, rationale=self.manipulator.rationale, cloze=cloze)
         if self.manipulator.weighs and need.kind != "scores":
-            what = "chooses by the model's label distributions, and the answer is read as text; use a verbalizer"
-            what = what if self.chain.vote is None else "chooses by the model's label distributions; leave vote out"
+            way = "use a verbalizer that reads scores" if self.chain.vote is None else "leave vote out"
+            what = f"chooses by the model's label distributions, and the answer is read as text; {way}"
             raise TaskError(what, key="input.demonstrations")
         # As the sets were asked: the chosen one's answer is there.
         return replace(need, want="distribution") if self.manipulator.asks else need

@@ -183,8 +183,9 @@ def spelt_out(tree: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(full.get(key), list):
             full[key] = [{"use": item} if isinstance(item, str) else item for item in full[key] if item is not None]
     shown = full.get("input")
-    if isinstance(shown, Mapping) and isinstance(shown.get("demonstrations"), str):
-        full["input"] = {**shown, "demonstrations": {"use": shown["demonstrations"]}}
+    if isinstance(shown, Mapping):
+        names = {key: {"use": shown[key]} for key in ("demonstrations", "cot") if isinstance(shown.get(key), str)}
+        full["input"] = {**shown, **names}
     return full
 
 

@@ -294,25 +294,27 @@ def _takes(loaded: Loaded, can: Capabilities) -> None:
         raise loaded.document.error(f"{loaded.task.model.use} does not take {api}; use {other}", ("model", "api"))
 
 
-def build(loaded: Loaded, *, offline: bool = False) -> Pipeline:
+def build(loaded: Loaded, *, offline: bool = False, cache: bool = True) -> Pipeline:
     """The pipeline of a task, its retriever fitted on the train split. Asks nothing of the model.
 
     Args:
         loaded: the task.
         offline: ask no network for vectors either: where some are not kept, random demonstrations stand for those that
             would be chosen.
+        cache: keep answers and vectors, if the task does not say otherwise.
 
     Raises:
         TaskError: template, demonstrations, model and output do not fit together.
     """
     with loaded.document.placing():
-        return _build(loaded, offline)
+        return _build(loaded, offline, cache and loaded.task.run.cache)
 
 
-def _build(loaded: Loaded, offline: bool) -> Pipeline:
+def _build(loaded: Loaded, offline: bool, cache: bool) -> Pipeline:
     task = loaded.task
     chain = Chain(task.output)
-    manipulator = _manipulator(loaded, chain, offline)
+    folder = cache_dir() if cache else None
+    manipulator = _manipulator(loaded, chain, offline, folder)
     portable = unexpanded(loaded._dumped, _variables_only(loaded.document.tree))
     pipeline = Pipeline(
         manipulator=manipulator,
@@ -325,7 +327,7 @@ def _build(loaded: Loaded, offline: bool) -> Pipeline:
         patience=task.run.retry_seconds,
         requests_per_minute=task.run.requests_per_minute,
         tokens_per_minute=task.run.tokens_per_minute,
-        cache_folder=cache_dir() if task.run.cache else None,
+        cache_folder=folder,
         source={**portable, "input": {**portable["input"], "template": {"inline": loaded.template.source}}},
         max_prompt_tokens=task.input.max_prompt_tokens,
         prepare=loaded.schema.inputs,
@@ -351,7 +353,7 @@ def _variables_only(tree: Any) -> Any:
     return tree if isinstance(tree, str) and "${" in tree else None
 
 
-def _manipulator(loaded: Loaded, chain: Chain, offline: bool) -> FewShot:
+def _manipulator(loaded: Loaded, chain: Chain, offline: bool, vectors: Path | None) -> FewShot:
     shown, task = loaded.task.input, loaded.task
     retriever = shown.demonstrations
     if isinstance(shown.cot, Auto):
@@ -376,7 +378,7 @@ def _manipulator(loaded: Loaded, chain: Chain, offline: bool) -> FewShot:
         thinking=replace(sampling, max_tokens=most or sampling.max_tokens),
         canon=chain.canon,
         seed=task.run.seed,
-        vectors=cache_dir() if task.run.cache else None,
+        vectors=vectors,
     )
     loaded.template.instruction(shown.instruction)
     if retriever is None:

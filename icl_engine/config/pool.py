@@ -115,9 +115,10 @@ def _overlap(loaded: Loaded, manipulator: FewShot, pool: Sequence[Example]) -> l
 def _told(count: int, rows: int, *, own: bool) -> tuple[str, ...]:
     if not count:
         return ()
-    if own:
-        return (f"{count} of {rows} demonstrations are also in the test split; each is left out where it is the query",)
-    return (f"{count} of {rows} train rows are also in the test split; they are never shown as demonstrations",)
+    are, they = ("is", "it is") if count == 1 else ("are", "they are")
+    what, then = ("demonstrations", "left out where") if own else ("train rows", "never shown as")
+    end = f"{they} the query" if own else "a demonstration" if count == 1 else "demonstrations"
+    return (f"{count} of {rows} {what} {are} also in the test split; {they} {then} {end}",)
 
 
 def _source(loaded: Loaded, retriever: Retriever) -> tuple[Any, str, list[Example]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from icl_engine.console.options import ModelOption, SetOption, TaskArgument, loaded
-from icl_engine.errors import TaskError
+from icl_engine.errors import RequestError, TaskError
 
 if TYPE_CHECKING:
     from icl_engine.types import Demonstration
@@ -32,7 +32,10 @@ def show(
         count = sum(1 for _ in found.test(need_target=False))
         raise TaskError(f"there is no test row {index}; there are {count}, counted from 0", key="--index")
     with pipeline, found.document.placing():
-        prompt, final = recalled_prompt(pipeline, x)
+        try:
+            prompt, final = recalled_prompt(pipeline, x)
+        except RequestError as error:
+            raise TaskError(str(error), key="input.max_prompt_tokens") from error
     if prompt.text is not None:
         sys.stdout.write(prompt.text + "\n")
     for message in prompt.messages or ():

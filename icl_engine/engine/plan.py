@@ -136,7 +136,7 @@ def plan(loaded: Loaded, *, limit: int | None = None, cache: bool = True, tokeni
     Raises:
         TaskError: the same mistakes that a run would find.
     """
-    pipeline = build(loaded, offline=True)
+    pipeline = build(loaded, offline=True, cache=cache)
     if not cache or pipeline.cache_folder is None or not (pipeline.cache_folder / ANSWERS).is_file():
         pipeline.cache_folder = None  # nothing is made for a plan
     limit = limit if limit is not None else loaded.task.run.limit
@@ -289,6 +289,9 @@ def _warnings(loaded: Loaded, planner: Planner, cost: tuple[float, float] | None
         about = "" if planner.count.method == "tokenizer" else " (by an estimate)"
         rows = "1 prompt is" if sums.over == 1 else f"{sums.over} prompts are"
         yield f"{rows} longer than the context window of {window} tokens{about}, the first at row {sums.first_over}"
+    if too_long := planner.pipeline.manipulator.left_out.get("too_long"):
+        rows = "1 row is" if too_long == 1 else f"{too_long} rows are"
+        yield f"{rows} longer than input.max_prompt_tokens without any demonstration, and will fail"
     yield from _beginnings(planner)
     calibrating = [chain.steps[at].use for at in chain.probing]
     if calibrating and sums.rows > 1 and 2 * sums.probing > sums.rows:
@@ -331,7 +334,7 @@ def _notes(loaded: Loaded, planner: Planner, price: Price | None) -> Iterator[st
     if planner.unlearned:
         yield "what is asked before the first row was not answered yet: that, and prompts that rest on it, are bounds"
     left_out = planner.pipeline.manipulator.left_out
-    if left_out:
+    if left_out.get("rows"):
         dropped, rows = left_out["demonstrations"], left_out["rows"]
         yield f"{dropped} demonstrations are left out of {rows} prompts, which would be too long with them"
     if sums.images:

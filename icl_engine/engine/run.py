@@ -91,9 +91,7 @@ def run_loaded(
     stop: Callable[[], bool] | None = None,
 ) -> RunResult:
     """`run` for a task that has been loaded."""
-    pipeline = build(loaded)
-    if cache is False:
-        pipeline.cache_folder = None
+    pipeline = build(loaded, cache=cache is not False)
     limit = limit if limit is not None else loaded.task.run.limit
     with pipeline, loaded.document.placing():
         price = affordable(loaded)

@@ -51,7 +51,8 @@ class FewShot(Renderer):
         overlap: what to tell of rows that are in the test split too.
         rationales: identity -> the chain of thought by which the model solved that row.
         ranks: an order of ranks that was learned from the model.
-        left_out: how many demonstrations were left out, of how many prompts (rows).
+        left_out: how many demonstrations were left out, of how many prompts (rows); and how many rows are too long
+            without any (too_long).
     """
 
     retriever: Retriever | None = None
@@ -186,9 +187,10 @@ class FewShot(Renderer):
         own = None if self.retriever is None else self.retriever.seed
         return self.seed if own is None else own
 
-    def _key(self, x: Example) -> str:
-        """What a draw for x alone rests on."""
-        return f"{self._draws}\x1f{self.identity(x)}"
+    def _key(self, x: Example, found: Shown) -> str:
+        """What a draw of sets for x rests on; where queries share what is drawn from, they share the sets."""
+        of = [self.identity(d.example) for d in found] if self.shares else [self.identity(x)]
+        return "\x1f".join((str(self._draws), *of))
 
     @property
     def fitted(self) -> bool:
@@ -205,9 +207,11 @@ class FewShot(Renderer):
         """
         found = self._chosen(x)
         if self._asking is not None:
-            found = yield from self._asking.pick(found, self._key(x), lambda shown: self.fitting(x, shown, chat), ask)
+            key = self._key(x, found)
+            found = yield from self._asking.pick(found, key, lambda shown: self.fitting(x, shown, chat), ask)
         prompt = self.fitting(x, found, chat)
         if self.budget is not None and self.budget.over(prompt):
+            self.left_out.update(too_long=1)
             yield ()  # an error before a row's first question would be the whole run's
             raise RequestError(self.budget.told(prompt))
         if prompt.dropped and not sample:

@@ -82,7 +82,7 @@ def test_own_demonstrations_of_the_test_split_are_told_and_left_out_where_they_a
 ) -> None:
     task = task_of(write_task, {"use": "fixed", "items": [TEST[0], TRAIN[3]]})
     assert icl("run", task, "--out", "out")[0] == 0
-    told = "1 of 2 demonstrations are also in the test split; each is left out where it is the query"
+    told = "1 of 2 demonstrations is also in the test split; it is left out where it is the query"
     assert told in caplog.messages
     assert [len(row["demonstrations"]) for row in lines("out/predictions.jsonl")] == [1] + [2] * 7
 
@@ -243,6 +243,18 @@ def test_a_row_that_is_too_long_alone_fails_and_the_others_do_not(
     assert [row["status"] for row in rows] == ["ok"] * 8 + ["failed"]
     assert "without any demonstration, input.max_prompt_tokens is 60" in rows[-1]["error"]
     assert len({prompt_of(body) for body in server.received if "long story" in prompt_of(body)}) == 0
+    warnings = json.loads(icl("plan", task, "--json")[1])["warnings"]
+    assert "1 row is longer than input.max_prompt_tokens without any demonstration, and will fail" in warnings
+    status, _, err = icl("show", task, "--index", "8")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "input.max_prompt_tokens: the prompt has up to" in err
+
+
+def test_without_a_cache_nothing_is_kept(write_task: WriteTask, icl: CommandLine) -> None:
+    encoder = {"use": "sentence_transformers", "name": "all-MiniLM-L6-v2"}
+    task = task_of(write_task, {"use": "knn", "k": 2, "encoder": encoder})
+    assert icl("run", task, "--out", "out", "--no-cache")[0] == 0
+    assert not list(Path("cache").glob("*.sqlite3"))
 
 
 # -- provenance, programs, components of others

@@ -45,8 +45,11 @@ class Bm25(Ranked):
 
     def index(self, pool: Sequence[Example], view: View, seed: int) -> Any:
         """Each word's score in each text that has it; None where no text has a word."""
+        import logging
+
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to tell every index that it builds
         vocabulary: dict[str, int] = {}
         texts = [[vocabulary.setdefault(w, len(vocabulary)) for w in words(text)] for text in view.texts(pool)]
         if not vocabulary:

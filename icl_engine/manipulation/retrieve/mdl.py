@@ -63,7 +63,9 @@ class Mdl(Similar):
         found = []
         for n, reading in enumerate(readings):
             if reading.distribution is None:
-                raise TaskError("mdl chooses by label distributions; use a verbalizer", key="input.demonstrations")
+                raise TaskError(
+                    "mdl chooses by label distributions; use a verbalizer that reads scores", key="input.demonstrations"
+                )
             found.append((entropy(reading.distribution.values()), n))
         best, n = min(found)
         why = f"set {n + 1} of {len(drawn)}, H = {best:.4f}"
