@@ -131,7 +131,7 @@ def reasoning() -> list[Way]:
         "use": "zero_shot",
         "cue": "Let's think step by step.",
         "then": "Therefore, the answer is",
-        "max_tokens": 128,
+        "max_tokens": 96,
     }
     voted = [{"use": "after", "marker": "The answer is"}, number, {"use": "vote", "samples": 5}]
     return [
