@@ -146,7 +146,7 @@ class Chain:
         if at > 0:
             return f"output[0] ({self.steps[0].use}) extracts text before the verbalizer"
         if rationale:
-            return "a chain of thought (input.answer or input.cot) comes before the answer"
+            return "a rationale (by input.answer or input.cot) comes before the answer"
         if cloze and not can.continuation:
             return "a cloze is scored inside its sentence, and the model gives no log-probabilities of given text"
         if can.top_logprobs or can.continuation:
