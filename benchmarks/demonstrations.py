@@ -9,7 +9,7 @@ is listed with its error. The tables are printed, and with `--out` stand in that
 demonstrations -->`` and ``<!-- /table -->``.
 
 Intervals are those of `summary.json` (95%). Where a choice is drawn by seed, the mean and the standard deviation over
-three seeds are told instead. Seconds are those in which answers were paid for, all sittings together.
+three seeds are told instead.
 """
 
 from __future__ import annotations
@@ -64,11 +64,9 @@ class Outcome:
 
     Args:
         summary: what its `summary.json` holds.
-        seconds: in which its answers were paid for.
     """
 
     summary: Mapping[str, Any]
-    seconds: float
 
     @property
     def accuracy(self) -> float:
@@ -150,7 +148,6 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._times = folder / "seconds.json"
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["ICL_CACHE_DIR"] = str(folder / "cache")
 
@@ -163,17 +160,10 @@ class Runs:
         except icl.IclError as error:
             print(f"{what}: {error}", file=sys.stderr, flush=True)
             return str(error).splitlines()[0]
-        outcome = Outcome(result.summary, self._seconds(name, result.summary))
+        outcome = Outcome(result.summary)
         paid, seconds = result.summary["usage"]["paid"], result.summary["seconds"]
         print(f"{what}: {outcome.interval}, paid {paid}, {seconds:.1f} s", file=sys.stderr, flush=True)
         return outcome
-
-    def _seconds(self, name: str, summary: Mapping[str, Any]) -> float:
-        times = json.loads(self._times.read_text(encoding="utf-8")) if self._times.exists() else {}
-        if summary["usage"]["paid"]:
-            times[name] = times.get(name, 0.0) + summary["seconds"]
-            self._times.write_text(json.dumps(times, indent=1), encoding="utf-8")
-        return float(times.get(name, 0.0))
 
 
 def _slug(settings: Settings) -> str:
@@ -211,14 +201,14 @@ def order_table(runs: Runs, limit: int) -> Iterator[str]:
 
 def reasoning_table(runs: Runs, limit: int) -> Iterator[str]:
     """Accuracy and cost of each way to reason."""
-    yield from _head(["GSM8K", "accuracy %", "unreadable", "requests", "prompt tokens", "answer tokens", "seconds"])
+    yield from _head(["GSM8K", "accuracy %", "unreadable", "requests", "prompt tokens", "answer tokens"])
     for way in reasoning():
         found = runs.run("gsm8k", way.title, way.settings, limit)
         if isinstance(found, str):
-            yield _line([way.title, f"not run: {found}", *[""] * 5])
+            yield _line([way.title, f"not run: {found}", *[""] * 4])
             continue
         usage = found.summary["usage"]
-        counts = (usage["requests"], usage["prompt_tokens"], usage["completion_tokens"], round(found.seconds))
+        counts = (usage["requests"], usage["prompt_tokens"], usage["completion_tokens"])
         cells = [found.interval, str(found.summary["unparsed"]), *(f"{count:,}" for count in counts)]
         yield _line([way.title, *cells])
 
