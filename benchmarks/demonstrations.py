@@ -15,70 +15,19 @@ three seeds are told instead.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from textwrap import fill
 from typing import Any
 
-import icl_engine as icl
-from icl_engine.config.load import load_task
-
-HERE = Path(__file__).resolve().parent
-SHARED = HERE.parent.parent / "shared" / "data"
+from tabling import SEEDS, SHARED, Outcome, Runs, Settings, Way, begin, head, line, put, verbalizer
 
 TITLES = {"sst2": "SST-2", "agnews": "AG News", "trec": "TREC"}
 SHOTS = {"sst2": 4, "agnews": 4, "trec": 4}
-SEEDS = (0, 1, 2)
 ENCODER = "all-MiniLM-L6-v2"
-
-BEGIN, END = "<!-- table: demonstrations -->", "<!-- /table -->"
-
-Settings = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Way:
-    """One line of a table.
-
-    Args:
-        title: what it is called there.
-        settings: what it changes of the task.
-        seeds: of its draws; more than one where the choice is drawn.
-    """
-
-    title: str
-    settings: Settings
-    seeds: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run.
-
-    Args:
-        summary: what its `summary.json` holds.
-    """
-
-    summary: Mapping[str, Any]
-
-    @property
-    def accuracy(self) -> float:
-        """Per cent."""
-        return 100 * float(self.summary["metrics"]["accuracy"]["value"])
-
-    @property
-    def interval(self) -> str:
-        """Accuracy with its interval, per cent."""
-        low, high = (100 * bound for bound in self.summary["metrics"]["accuracy"]["ci95"])
-        return f"{self.accuracy:.0f} [{low:.0f}, {high:.0f}]"
-
+TABLE = "demonstrations"
 
 # -- what is compared
 
@@ -140,82 +89,44 @@ def reasoning() -> list[Way]:
     ]
 
 
-# -- runs
-
-
-class Runs:
-    """Runs of the tasks in one work folder; what was answered once is not asked again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        os.environ["ICL_CACHE_DIR"] = str(folder / "cache")
-
-    def run(self, task: str, title: str, settings: Settings, limit: int) -> Outcome | str:
-        """One run; where it is not possible, why."""
-        what = f"{task}, {title.replace('`', '')}"
-        name = f"{task}-{_slug(settings)}-{limit}"
-        try:
-            result = icl.run(HERE / "tasks" / f"{task}.yaml", settings=settings, limit=limit, out=self._folder / name)
-        except icl.IclError as error:
-            print(f"{what}: {error}", file=sys.stderr, flush=True)
-            return str(error).splitlines()[0]
-        outcome = Outcome(result.summary)
-        paid, seconds = result.summary["usage"]["paid"], result.summary["seconds"]
-        print(f"{what}: {outcome.interval}, paid {paid}, {seconds:.1f} s", file=sys.stderr, flush=True)
-        return outcome
-
-
-def _slug(settings: Settings) -> str:
-    """The settings as a folder's name: words to know them by, and what tells them apart."""
-    text = json.dumps(settings, sort_keys=True)
-    words = "-".join(re.findall(r"[a-z0-9_]+", text.lower()))
-    return f"{words[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
 # -- tables
 
 
 def retriever_table(runs: Runs, tasks: Sequence[str], limit: int) -> Iterator[str]:
     """Accuracy of each retriever on each task, with plain label scores and calibrated."""
     heads = [f"{TITLES[task]}, {kind}" for task in tasks for kind in ("plain", "calibrated")]
-    yield from _head(["demonstrations", *heads])
-    ways = {task: retrievers(SHOTS[task], len(_verbalizer(task)["labels"])) for task in tasks}
+    yield from head(["demonstrations", *heads])
+    ways = {task: retrievers(SHOTS[task], len(verbalizer(task)["labels"])) for task in tasks}
     for lines in zip(*ways.values(), strict=True):
         cells = [
             _cell(runs, task, way, output, limit)
             for task, way in zip(tasks, lines, strict=True)
-            for output in ([_verbalizer(task)], [_verbalizer(task), {"use": "batch_calibration"}])
+            for output in ([verbalizer(task)], [verbalizer(task), {"use": "batch_calibration"}])
         ]
-        yield _line([lines[0].title, *cells])
+        yield line([lines[0].title, *cells])
 
 
 def order_table(runs: Runs, limit: int) -> Iterator[str]:
     """Accuracy of each order on SST-2."""
-    yield from _head(["order", "SST-2, plain", "SST-2, calibrated"])
-    verbalizer = _verbalizer("sst2")
+    yield from head(["order", "SST-2, plain", "SST-2, calibrated"])
+    plain = verbalizer("sst2")
     for way in orders(SHOTS["sst2"]):
-        outputs = ([verbalizer], [verbalizer, {"use": "batch_calibration"}])
-        yield _line([way.title, *(_cell(runs, "sst2", way, output, limit) for output in outputs)])
+        outputs = ([plain], [plain, {"use": "batch_calibration"}])
+        yield line([way.title, *(_cell(runs, "sst2", way, output, limit) for output in outputs)])
 
 
 def reasoning_table(runs: Runs, limit: int) -> Iterator[str]:
     """Accuracy and cost of each way to reason."""
-    yield from _head(["GSM8K", "accuracy %", "unreadable", "requests", "prompt tokens", "answer tokens"])
+    yield from head(["GSM8K", "accuracy %", "unreadable", "requests", "prompt tokens", "answer tokens"])
     for way in reasoning():
         found = runs.run("gsm8k", way.title, way.settings, limit)
         if isinstance(found, str):
-            yield _line([way.title, f"not run: {found}", *[""] * 4])
+            yield line([way.title, f"not run: {found}", *[""] * 4])
             continue
         usage = found.summary["usage"]
         counts = (usage["requests"], usage["prompt_tokens"], usage["completion_tokens"])
         cells = [found.interval, str(found.summary["unparsed"]), *(f"{count:,}" for count in counts)]
-        yield _line([way.title, *cells])
-
-
-def _verbalizer(task: str) -> dict[str, Any]:
-    """A task's first step of output, as it is written."""
-    return dict(load_task(HERE / "tasks" / f"{task}.yaml").document.tree["output"][0])
+        yield line([way.title, *cells])
 
 
 def _cell(runs: Runs, task: str, way: Way, output: list[Settings], limit: int) -> str:
@@ -230,17 +141,8 @@ def _cell(runs: Runs, task: str, way: Way, output: list[Settings], limit: int) -
     outcomes = [one for one in found if isinstance(one, Outcome)]
     if len(outcomes) == 1:
         return outcomes[0].interval
-    values = [one.accuracy for one in outcomes]
+    values = [one.value for one in outcomes]
     return f"{mean(values):.1f} ± {stdev(values):.1f}"
-
-
-def _head(titles: Sequence[str]) -> Iterator[str]:
-    yield _line(titles)
-    yield "|" + "---|" * len(titles)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def caption(tasks: Sequence[str], limit: int, problems: int) -> str:
@@ -271,8 +173,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=list(TITLES), default=list(TITLES))
     parser.add_argument("--out", type=Path, metavar="PAGE", help="the page that gets the tables")
     given = parser.parse_args()
-    if given.out is not None and BEGIN not in given.out.read_text(encoding="utf-8"):
-        parser.error(f"{given.out} has no {BEGIN}")
+    if given.out is not None and begin(TABLE) not in given.out.read_text(encoding="utf-8"):
+        parser.error(f"{given.out} has no {begin(TABLE)}")
     return given
 
 
@@ -291,10 +193,7 @@ def main() -> None:
         parts.append("\n".join(tables[name]()))
         print(f"{parts[-1]}\n", flush=True)
     if given.out is not None:
-        page = given.out.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        written = "\n\n".join(parts)
-        given.out.write_text(f"{before}{BEGIN}\n\n{written}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        put(given.out, TABLE, "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from icl_engine.engine.audit import Audit, audit
+    from icl_engine.engine.rescore import Rescored, rescore
     from icl_engine.engine.run import RunResult, run
     from icl_engine.errors import (
         BudgetError,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from icl_engine.types import Demonstration, Example, Prediction, Score
 
 _WHERE = {
+    "Audit": "engine.audit",
     "BudgetError": "errors",
     "DataError": "errors",
     "Demonstration": "types",
@@ -43,18 +46,22 @@ _WHERE = {
     "Pipeline": "pipeline",
     "Prediction": "types",
     "RequestError": "errors",
+    "Rescored": "engine.rescore",
     "RunResult": "engine.run",
     "Score": "types",
     "StorageError": "errors",
     "TaskError": "errors",
     "TemplateError": "errors",
     "arun": "sdk",
+    "audit": "engine.audit",
     "load": "sdk",
+    "rescore": "engine.rescore",
     "run": "engine.run",
 }
 """Public name -> module, imported at first use: `import icl_engine` costs next to nothing."""
 
 __all__ = [
+    "Audit",
     "BudgetError",
     "DataError",
     "Demonstration",
@@ -68,13 +75,16 @@ __all__ = [
     "Pipeline",
     "Prediction",
     "RequestError",
+    "Rescored",
     "RunResult",
     "Score",
     "StorageError",
     "TaskError",
     "TemplateError",
     "arun",
+    "audit",
     "load",
+    "rescore",
     "run",
 ]
 

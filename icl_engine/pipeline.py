@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,9 @@ from typing import Any, Literal, Self, TypeVar
 
 import orjson
 
+from icl_engine import fitting
 from icl_engine.alignment.chain import Chain, kinds
+from icl_engine.alignment.reask import Reask
 from icl_engine.alignment.statistical.contextual_calibration import content_free
 from icl_engine.alignment.vote import Vote
 from icl_engine.asking import asked_once, side_by_side
@@ -27,7 +28,7 @@ from icl_engine.errors import EndpointError, IclError, RequestError, TaskError, 
 from icl_engine.manipulation.budget import Budget
 from icl_engine.models.ladder import label_scores
 from icl_engine.models.probing import hoped, probe
-from icl_engine.protocols import Batched, InputManipulator, Model, Probing, Steps
+from icl_engine.protocols import Endpoint, InputManipulator, Model, Probing, Recorded, Steps
 from icl_engine.taxonomy import Cell, cell
 from icl_engine.tokens import counter
 from icl_engine.types import (
@@ -36,6 +37,7 @@ from icl_engine.types import (
     Example,
     Exchange,
     Generate,
+    LabelScores,
     Need,
     Prediction,
     Prompt,
@@ -65,7 +67,9 @@ class Pipeline:
         model: f, as the user named it.
         chain: O.
         states: what O's batch steps learned, by their place (a saved program has them).
-        unlabelled: rows of the train split, for a batch step that has learned nothing yet.
+        whole: have every label scored, since the distribution is judged.
+        train: rows of the train split that the test split does not have, for steps that have yet to learn.
+        endpoint: answers in the model's place.
         seed: of every draw.
         concurrency: the most requests in flight.
         patience: seconds for which a request that fails is tried again.
@@ -83,7 +87,9 @@ class Pipeline:
     model: Model
     chain: Chain
     states: dict[int, Any] = field(default_factory=dict)
-    unlabelled: Sequence[Example] = ()
+    whole: bool = False
+    train: Sequence[Example] = ()
+    endpoint: Endpoint | None = None
     seed: int = 0
     concurrency: int = 16
     patience: float = 120.0
@@ -95,12 +101,15 @@ class Pipeline:
     prepare: Callable[[Inputs], Inputs] = dict
 
     def __post_init__(self) -> None:
-        self._endpoint = self.model.connect()
+        self._endpoint = self.endpoint or self.model.connect()
+        self.fits: dict[int, Any] = {}
         self._chat = self.model.api == "chat"
         self._sampling = self.model.sampling()
         exact = getattr(self._endpoint, "count", None)
         budget = Budget(self.max_prompt_tokens, self._window, counter(self.model), exact)
         self.manipulator = self.manipulator.within(budget)
+        if write := fitting.writer(self.chain, self.states):
+            self.manipulator = self.manipulator.writing(write)
         self._needs: dict[bool, Need] = {}
         self._loop: BackgroundLoop | None = None
         self._opening = threading.Lock()
@@ -109,6 +118,7 @@ class Pipeline:
         self._probing: asyncio.Lock | None = None
         self._learning: asyncio.Lock | None = None
         self._lessons: list[Exchange] = []
+        self._lines: list[Prediction] = []
         self._ready = not self._endpoint.uncertain
         self._pictured = False
         vote = None if self.chain.vote is None else self.chain.vote[1]
@@ -118,44 +128,69 @@ class Pipeline:
 
     # -- the method: generators that know nothing of networks
 
-    def steps(self, x: Example, states: Mapping[int, Any]) -> Steps[Prediction]:
-        """I, then f, then O as far as `states` allows: a batch step that has learned nothing yet stops it."""
-        steps = self._steps(x, states)
+    def steps(self, x: Example, states: Mapping[int, Any], role: Role = "main") -> Steps[Prediction]:
+        """I, then f, then O as far as `states` allows: a step that has yet to learn stops it."""
+        steps = self._steps(x, states, role)
         return asked_once(steps) if self.manipulator.asks else steps
 
-    def _steps(self, x: Example, states: Mapping[int, Any]) -> Steps[Prediction]:
+    def _steps(self, x: Example, states: Mapping[int, Any], role: Role) -> Steps[Prediction]:
         if self.chain.vote is not None:
-            return (yield from self._elected(x, self.chain.vote[1]))
+            return (yield from self._elected(x, *self.chain.vote))
         prompt = yield from self.prompting(x)
-        asked = yield from self._ask(x, prompt, "main")
-        reading, at = self.chain.begin(self.need(prompt), asked.text, asked.scores)
-        questions = [asked, *_thoughts(asked), *asked.before]
-        known, reach = dict(states), self.chain.reach(states)
-        while at < reach:
-            step = self.chain.probing.get(at)
-            if step is not None and reading.distribution is not None:
-                probed = yield from self._probe(step, x, prompt)
-                questions += probed
-                known[at] = step.fit_probes(self._distributions(probed, at, known))
-            reading, at = self.chain.advance(reading, at, known, end=at + 1)
-        return Prediction(x, reading, tuple(questions))
+        asked = yield from self._ask(x, prompt, role)
+        heard = yield from self._read(x, asked, states, self.chain.reach(states))
+        return Prediction(x, heard.reading, (*heard.answers, *_before(heard.answers), *heard.probes), taken=heard.taken)
 
-    def _elected(self, x: Example, vote: Vote) -> Steps[Prediction]:
+    def _elected(self, x: Example, at: int, vote: Vote) -> Steps[Prediction]:
         """I, f and the steps before the vote for each sample, no more of them than a decision takes; then the vote."""
-        asked: list[Asked] = []
+        samples: list[Heard] = []
         readings: list[Reading] = []
         while more := vote.more(readings):
-            drawn = yield from side_by_side([self._sample(x, len(asked) + i) for i in range(more)])
-            asked += drawn
-            readings += [self.chain.sample(a.text) for a in drawn]
-        taken, reading = vote.decide(readings, [a.prompt.thought or a.text for a in asked])
-        thoughts = (thought for a in asked for thought in _thoughts(a))
-        return Prediction(x, reading, (*asked, *thoughts), taken=taken)
+            samples += yield from side_by_side([self._sample(x, len(samples) + i, at) for i in range(more)])
+            readings = [self.chain.canonical(s.reading) for s in samples]
+        texts = [vote.heard(s.answers[0].prompt.thought, s.answers[s.taken].text) for s in samples]
+        taken, reading = vote.decide(readings, texts)
+        reading, _ = self.chain.advance(reading, at + 1, {}, len(self.chain.steps))
+        answers = [a for s in samples for a in s.answers]
+        first = sum(len(s.answers) for s in samples[:taken]) + samples[taken].taken
+        return Prediction(x, reading, (*answers, *_before(answers)), taken=first)
 
-    def _sample(self, x: Example, number: int) -> Steps[Asked]:
-        """I, then f, for one of several samples."""
+    def _sample(self, x: Example, number: int, end: int) -> Steps[Heard]:
+        """I, then f, then the steps before the vote, for one of several samples."""
         prompt = yield from self.prompting(x, number)
-        return (yield from self._ask(x, prompt, "sample", number))
+        asked = yield from self._ask(x, prompt, "sample", number)
+        return (yield from self._read(x, asked, {}, end))
+
+    def _read(self, x: Example, asked: Asked, states: Mapping[int, Any], end: int) -> Steps[Heard]:
+        """O's steps before `end`; those that ask on the way do so."""
+        need = self.need(asked.prompt)
+        reading, at = self.chain.begin(need, asked.text, asked.scores, x.inputs)
+        answers, probes, known = [asked], list[Asked](), dict(states)
+        while at < end:
+            repair, probing = self.chain.repairs.get(at), self.chain.probing.get(at)
+            if repair is not None and need.kind == "text" and reading.status == "unparsed":
+                again = yield from self._again(repair, asked)
+                answers.append(again)
+                reading, at = self._reread(reading, again.text, at)
+            elif probing is not None and reading.distribution is not None:
+                probed = yield from self._probe(probing, x, asked.prompt, known.get(at))
+                probes += probed
+                known[at] = probing.fit_probes(self._distributions(probed, at, known))
+            reading, at = self.chain.advance(reading, at, known, end=at + 1)
+        return Heard(reading, answers, probes)
+
+    def _again(self, repair: Reask, asked: Asked) -> Steps[Asked]:
+        """f once more, for an answer that could not be read."""
+        prompt = repair.prompt(asked.prompt, asked.text)
+        request = Request(prompt.shown, Generate(self._sampling), sample=asked.sample, role="repair")
+        (answer,) = yield [request]
+        return Asked("repair", prompt, answer.text, None, sample=asked.sample)
+
+    def _reread(self, first: Reading, text: str, at: int) -> tuple[Reading, int]:
+        """What the steps before `at` read in the second answer, behind the trace of the first."""
+        reading, start = self.chain.begin(Need(), text, None, first.inputs)
+        reading, at = self.chain.advance(reading, start, {}, at)
+        return replace(reading, trace=(*first.trace, "reask: once more", *reading.trace)), at
 
     def prompting(self, x: Example, sample: int = 0) -> Steps[Prompt]:
         """I alone."""
@@ -172,7 +207,7 @@ class Pipeline:
             need = replace(need, want="distribution")
         asked = yield from self._ask(Example("", {}), prompt, role, need=need)
         reading, at = self.chain.begin(need, f"{said}{' ' if said else ''}{asked.text.lstrip()}", asked.scores)
-        return self.chain.advance(reading, at, {}, end=min(self.chain.corrections, default=len(self.chain.steps)))[0]
+        return self.chain.advance(reading, at, {}, end=self.chain.reads)[0]
 
     def _ask(self, x: Example, prompt: Prompt, role: Role, sample: int = 0, need: Need | None = None) -> Steps[Asked]:
         """f: text or label scores, as O needs."""
@@ -180,8 +215,7 @@ class Pipeline:
         if need.kind == "scores":
             before = yield from self._prior(x, prompt, need)
             prior = before[0].scores.logprobs if before and before[0].scores else None
-            can = self.capabilities
-            scores = yield from label_scores(prompt, need, can, role=role, sampling=sampling, prior=prior)
+            scores = yield from self._scores(prompt, need, role, prior)
             return Asked(role, prompt, scores.text, scores, before)
         plain = Request(prompt.shown, Generate(sampling), sample=sample, role=role)
         if need.schema is None:
@@ -196,22 +230,30 @@ class Pipeline:
             (answer,) = yield [plain]
         return Asked(role, prompt, answer.text, None, sample=sample)
 
+    def _scores(
+        self, prompt: Prompt, need: Need, role: Role, prior: Mapping[str, float] | None = None
+    ) -> Steps[LabelScores]:
+        """Label scores: those on record, else by the ladder."""
+        if isinstance(self._endpoint, Recorded) and (known := self._endpoint.scores(prompt, need)) is not None:
+            return replace(known, prior=prior or {})
+        can, sampling = self.capabilities, self._sampling
+        return (yield from label_scores(prompt, need, can, role=role, sampling=sampling, prior=prior))
+
     def _prior(self, x: Example, prompt: Prompt, need: Need) -> Steps[tuple[Asked, ...]]:
         """For PMI: the labels' log p after the query's demonstrations and an empty input, asked once for each set."""
         if need.normalization != "pmi":
             return ()
         shown = self.manipulator.render(content_free(x), prompt.demonstrations, self._chat)
-        whole, sampling = replace(need, want="distribution", normalization="sum"), self._sampling
-        scores = yield from label_scores(shown, whole, self.capabilities, role="probe", sampling=sampling)
+        scores = yield from self._scores(shown, replace(need, want="distribution", normalization="sum"), "probe")
         return (Asked("probe", shown, scores.text, scores),)
 
-    def _probe(self, step: Probing, x: Example, prompt: Prompt) -> Steps[list[Asked]]:
+    def _probe(self, step: Probing, x: Example, prompt: Prompt, state: Any) -> Steps[list[Asked]]:
         """The answers to content-free inputs, shown with the query's demonstrations.
 
         Each query asks; the driver remembers probes, so each demonstration set is paid for once.
         """
         asked = []
-        for empty in step.probes(x):
+        for empty in step.probes(x, state):
             shown = self.manipulator.render(empty, prompt.demonstrations, self._chat)
             answer = yield from self._ask(x, shown, "probe")
             asked.append(answer)
@@ -321,7 +363,13 @@ class Pipeline:
             what = f"chooses by the model's label distributions, and the answer is read as text; {way}"
             raise TaskError(what, key="input.demonstrations")
         # As the sets were asked: the chosen one's answer is there.
-        return replace(need, want="distribution") if self.manipulator.asks else need
+        return replace(need, want="distribution") if self.manipulator.asks or self.whole else need
+
+    @property
+    def distributes(self) -> bool:
+        """Whether O gives a distribution over answers."""
+        scored = any(need.kind == "scores" for need in self._needs.values())
+        return scored or self.chain.vote is not None or self.chain.mapping is not None
 
     def check(self, x: Example) -> Prompt:
         """Render x and see that template, model and O fit together; asks nothing of the model.
@@ -413,36 +461,33 @@ class Pipeline:
                 self._lessons += exchanges
         return self._lessons
 
-    async def fitted(self) -> Mapping[int, Any]:
-        """The states of O's batch steps; where one is missing, it learns from unlabelled train rows, once.
+    async def fit(self) -> Sequence[Prediction]:
+        """Have O learn what it needs to know before the first row, once; the train rows that were asked for it.
 
         Raises:
-            TaskError: there is no train split to learn from.
+            TaskError: there are no train rows, or nothing can be learned from them. EndpointError: no answer.
         """
         await self.learn()
         if self._fitting is None:
             self._fitting = asyncio.Lock()
         async with self._fitting:
+            if self.chain.reach(self.states) < len(self.chain.steps) or self.chain.grounded.keys() - self.states:
+                self._lines += await fitting.fit(self)
+        return self._lines
+
+    async def fitted(self) -> Mapping[int, Any]:
+        """The states of all of O's steps; a batch step without one learns from train rows.
+
+        Raises:
+            TaskError: there is no train split to learn from.
+        """
+        await self.fit()
+        assert self._fitting is not None
+        async with self._fitting:
             for at, step in self.chain.learners.items():
                 if at not in self.states:
-                    self.states[at] = await self._fit_batch(at, step)
+                    self.states[at] = await fitting.batch(self, at, step)
         return self.states
-
-    async def _fit_batch(self, at: int, step: Batched) -> Any:
-        if not self.unlabelled:
-            name = self.chain.steps[at].use
-            raise TaskError(
-                f"{name} needs a batch: use `icl run`, give data.train, or load a saved program",
-                key=f"output[{at}]",
-            )
-        rows = min(getattr(step, "inputs", 128), len(self.unlabelled))
-        sample = random.Random(self.seed).sample(self.unlabelled, rows)
-        found = await asyncio.gather(*(self.driver.drive(self.steps(x, self.states)) for x in sample))
-        gathered = step.start()
-        for prediction, _ in found:
-            if prediction.distribution is not None:
-                gathered = step.gather(gathered, prediction.distribution)
-        return step.finish(gathered)
 
     def save(self, path: str | Path) -> Path:
         """Write a frozen program: the resolved task, templates inlined, what was fitted, the demonstrations; no secret.
@@ -455,7 +500,7 @@ class Pipeline:
             "task": self.source,
             "demonstrations": self.manipulator.dump(),
             "learned": self.manipulator.dump_learned(),
-            "states": {str(at): state for at, state in self.states.items()},
+            "states": {str(at): state for at, state in self.states.items() if at != self.chain.own or state["prior"]},
         }
         path = Path(path)
         path.write_bytes(orjson.dumps(program, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -500,11 +545,32 @@ class Pipeline:
         self.close()
 
 
-def _thoughts(asked: Asked) -> Iterator[Asked]:
-    """The question for the chain of thought that a prompt holds."""
-    first = asked.prompt.first
-    if first is not None:
-        yield Asked("rationale", first, asked.prompt.thought, None, sample=asked.sample)
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An answer as far as it was read.
+
+    Args:
+        reading: what O made of it.
+        answers: the question it was asked by, and the one that repaired it.
+        probes: content-free inputs that were asked about.
+    """
+
+    reading: Reading
+    answers: list[Asked]
+    probes: list[Asked]
+
+    @property
+    def taken(self) -> int:
+        """Which of the answers was read."""
+        return len(self.answers) - 1 if self.reading.status != "unparsed" else 0
+
+
+def _before(answers: Sequence[Asked]) -> Iterator[Asked]:
+    """What had to be asked before answers: the chains of thought their prompts hold, the labels' prior."""
+    for asked in answers:
+        if asked.prompt.first is not None and asked.role != "repair":
+            yield Asked("rationale", asked.prompt.first, asked.prompt.thought, None, sample=asked.sample)
+        yield from asked.before
 
 
 def _shut(loop: BackgroundLoop, drivers: list[Driver]) -> None:

@@ -258,6 +258,14 @@ class InputManipulator(Protocol):
         """The same with prompts that fit a budget."""
         ...
 
+    def writing(self, write: Callable[[Any], str]) -> InputManipulator:
+        """The same with answers of demonstrations written another way."""
+        ...
+
+    def shows(self, x: Example) -> bool:
+        """Whether x is among the demonstrations that all queries share."""
+        ...
+
     @property
     def assumed_vectors(self) -> bool:
         """Whether random demonstrations stand for those that would be chosen, since no vectors are there."""
@@ -300,6 +308,15 @@ class InputManipulator(Protocol):
 
     def dump_learned(self) -> Any:
         """What `learn` learned, as JSON; None for nothing."""
+        ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """An endpoint whose label scores are on record: it is asked for them as a whole."""
+
+    def scores(self, prompt: Prompt, need: Need) -> LabelScores | None:
+        """The scores of the need's labels after a prompt; None where they are not on record."""
         ...
 
 
@@ -375,6 +392,15 @@ class Aligner(Component):
 
     kind: ClassVar[Kind]
 
+    corrects: ClassVar[bool] = False
+    """Whether it changes a label distribution (or the answer, by one), and so stands behind the steps that read."""
+
+    closed: ClassVar[bool] = False
+    """Whether its answer is one of a few labels."""
+
+    decides: ClassVar[bool] = False
+    """Whether it takes the answer, or none, by the distribution, and so stands last."""
+
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Take one step. An answer that cannot be read becomes status ``unparsed``, never an exception."""
         raise NotImplementedError
@@ -410,11 +436,29 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
+class Grounded(Protocol):
+    """A step that takes something from the train split's inputs, without asking the model."""
+
+    def ground(self, pool: Sequence[Example], seed: int) -> Any:
+        """State, as plain data, from the train rows (their targets are not looked at).
+
+        Raises:
+            TaskError: they do not do.
+        """
+        ...
+
+
+@runtime_checkable
 class Probing(Protocol):
     """A distribution step that asks the model about content-free inputs, once per demonstration set."""
 
-    def probes(self, x: Example) -> tuple[Example, ...]:
-        """The content-free examples to ask in x's place."""
+    def probes(self, x: Example, state: Any = None) -> tuple[Example, ...]:
+        """The content-free examples to ask in x's place.
+
+        Args:
+            x: the query.
+            state: what `ground` took from the train split, where the step has such a method.
+        """
         ...
 
     def fit_probes(self, distributions: Sequence[Mapping[str, float]]) -> Any:
@@ -426,13 +470,75 @@ class Probing(Protocol):
 class Batched(Protocol):
     """A distribution step that learns from the unlabelled distributions of many examples.
 
-    `start` gives an accumulator's first value, `gather` folds one distribution in, `finish` makes the state;
-    so a run of any length needs the memory of one row.
+    `start` gives an accumulator's first value, `gather` folds one distribution in (None: a row that has none), `finish`
+    makes the state; so a run of any length needs the memory of one row.
     """
 
     def start(self) -> Any: ...
-    def gather(self, gathered: Any, distribution: Mapping[str, float]) -> Any: ...
-    def finish(self, gathered: Any) -> Any: ...
+    def gather(self, gathered: Any, distribution: Mapping[str, float] | None) -> Any: ...
+    def finish(self, gathered: Any, fitted: Any = None) -> Any:
+        """The state.
+
+        Args:
+            gathered: over all rows.
+            fitted: what `fit` learned from labels, where the step has such a method.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A train row as the model answers it, before the step that learns from it.
+
+    Args:
+        value: the answer as read; None where it could not be.
+        distribution: label -> p, sums to 1; None where there is none.
+        target: what the answer should have been, in canonical form.
+    """
+
+    value: Any
+    distribution: Mapping[str, float] | None
+    target: Any
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """A step that learns from the model's answers to train rows with targets. Never from the test split.
+
+    The rows are a seeded sample, without those that every prompt shows as demonstrations and those that the test split
+    has too; each step sees them as the steps before it left them.
+    """
+
+    @property
+    def learns(self) -> int:
+        """How many train rows it learns from, at most; 0 if as it was written it learns from none."""
+        ...
+
+    def fit(self, answered: Sequence[Answered], state: Any = None) -> Any:
+        """State for `apply` as plain data: a mapping with ``rows``, and ``told``: what the user should know of the fit.
+
+        Args:
+            answered: the rows.
+            state: what a batch step gathered over the same rows (`finish`), for a step that is one too.
+
+        Raises:
+            TaskError: nothing can be learned from them.
+        """
+        ...
+
+
+@runtime_checkable
+class Relabelling(Protocol):
+    """A step that maps the labels that are scored (source labels) to the task's own."""
+
+    @property
+    def passes(self) -> int:
+        """How often train rows are asked at most: more than once where demonstrations show what was mapped."""
+        ...
+
+    def mapped(self, state: Any) -> Mapping[str, str]:
+        """Label of the task -> the source label that stands for it."""
+        ...
 
 
 Sums = Mapping[str, Any]
@@ -456,18 +562,40 @@ class Metric(Component):
     best: ClassVar[float] = 1.0
     """The value of a perfect run."""
 
+    worst: ClassVar[float] = 0.0
+    """The other end of its scale; above `best` where lower is better."""
+
+    biased: ClassVar[bool] = False
+    """Whether fewer rows give a worse value on average. Resamples then are worse than the run by as much as the run is
+    worse than it would be with many rows, and the interval is mirrored at the value."""
+
+    needs_distribution: ClassVar[bool] = False
+    """Whether it judges the row's distribution over labels; a row that has none counts against the run."""
+
     @property
     def title(self) -> str:
         """The name under which it is reported."""
         return self.name or self.use
 
+    @property
+    def lower(self) -> bool:
+        """Whether lower is better."""
+        return self.best < self.worst
+
     def check(self) -> None:
         """Raise `MissingExtraError` where a package it needs is not installed; called before anything is asked."""
 
-    def counts(self, prediction: Any, target: Any) -> tuple[float | None, Mapping[str, float]]:
+    def counts(
+        self, prediction: Any, target: Any, distribution: Mapping[str, float] | None = None
+    ) -> tuple[float | None, Mapping[str, float]]:
         """A row's own score (None where only sets of rows have one), and what it adds to the sums.
 
         A prediction of None is an unreadable answer, which never counts in the run's favour.
+
+        Args:
+            prediction: in canonical form; None where the answer could not be read, or was withheld.
+            target: in canonical form.
+            distribution: label -> p, where there is one.
         """
         raise NotImplementedError
 

@@ -54,24 +54,43 @@ TABLES: dict[Kind, dict[str, str]] = {
         "vllm": "icl_engine.models.vllm:Vllm",
     },
     "aligner": {
+        "abstain": "icl_engine.alignment.abstain:Abstain",
         "after": "icl_engine.alignment.structural.after:After",
         "batch_calibration": "icl_engine.alignment.statistical.batch_calibration:BatchCalibration",
+        "boolean": "icl_engine.alignment.structural.boolean:Boolean",
+        "boxed": "icl_engine.alignment.structural.boxed:Boxed",
         "choice": "icl_engine.alignment.structural.choice:Choice",
+        "code": "icl_engine.alignment.structural.code:Code",
         "contextual_calibration": "icl_engine.alignment.statistical.contextual_calibration:ContextualCalibration",
+        "domain_calibration": "icl_engine.alignment.statistical.domain_calibration:DomainCalibration",
+        "date": "icl_engine.alignment.structural.date:Date",
         "identity": "icl_engine.alignment.identity:Identity",
         "json": "icl_engine.alignment.structural.json_value:Json",
+        "knn_prompting": "icl_engine.alignment.statistical.knn_prompting:KnnPrompting",
+        "label_mapping": "icl_engine.alignment.statistical.label_mapping:LabelMapping",
+        "linear": "icl_engine.alignment.linear:Linear",
         "list": "icl_engine.alignment.structural.listing:Items",
         "number": "icl_engine.alignment.structural.number:Number",
+        "reask": "icl_engine.alignment.reask:Reask",
         "regex": "icl_engine.alignment.structural.regex:Regex",
+        "temperature": "icl_engine.alignment.statistical.temperature:Temperature",
+        "spans": "icl_engine.alignment.structural.spans:Spans",
         "verbalizer": "icl_engine.alignment.structural.verbalizer:Verbalizer",
         "vote": "icl_engine.alignment.vote:Vote",
     },
     "metric": {
         "accuracy": "icl_engine.metrics.accuracy:Accuracy",
+        "balanced_accuracy": "icl_engine.metrics.labels:BalancedAccuracy",
         "bleu": "icl_engine.metrics.text:Bleu",
+        "brier": "icl_engine.metrics.calibration:Brier",
         "chrf": "icl_engine.metrics.text:Chrf",
+        "ece": "icl_engine.metrics.calibration:Ece",
         "exact_match": "icl_engine.metrics.accuracy:ExactMatch",
+        "log_loss": "icl_engine.metrics.calibration:LogLoss",
         "macro_f1": "icl_engine.metrics.f1:MacroF1",
+        "mcc": "icl_engine.metrics.labels:Mcc",
+        "micro_f1": "icl_engine.metrics.f1:MicroF1",
+        "numeric": "icl_engine.metrics.numeric:Numeric",
         "rouge": "icl_engine.metrics.text:Rouge",
         "span_f1": "icl_engine.metrics.f1:SpanF1",
         "token_f1": "icl_engine.metrics.f1:TokenF1",
@@ -84,7 +103,7 @@ def names(kind: Kind) -> dict[str, str]:
     """Every known name of a kind with its ``module:Class``, third parties' included; our own names win.
 
     >>> sorted(names("metric"))[:2]
-    ['accuracy', 'bleu']
+    ['accuracy', 'balanced_accuracy']
     """
     foreign = {e.name: e.value for e in entry_points(group=f"icl_engine.{kind}")}
     return {**foreign, **TABLES[kind]}

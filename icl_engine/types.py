@@ -13,14 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["main", "probe", "sample", "rationale", "candidate", "fit", "spelling", "capability"]
+Role = Literal["main", "probe", "sample", "rationale", "candidate", "fit", "repair", "spelling", "capability"]
 """Whose question it is: an example's own, a content-free input's, one of several samples', for the chain of thought
-before an answer, about one of several sets of demonstrations, for what I learns before the first row, the tokenizer's
-(``spelling``, which costs nothing), or that for what an endpoint can do."""
+before an answer, about one of several sets of demonstrations, for what I or O learns before the first row, for an
+answer in the place of one that could not be read, the tokenizer's (``spelling``, which costs nothing), or that for what
+an endpoint can do."""
 
 Token = int | str
 """A token: its id where the endpoint shows its tokenizer, else its text."""
-Status = Literal["ok", "unparsed"]
+Status = Literal["ok", "unparsed", "abstained"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +321,7 @@ class LabelScores:
         prior: label -> what its log p is after a content-free input (PMI), to be taken off; empty for none.
         whole: whether they make a distribution: every figure is known well enough, or all were wanted.
         text: what was said, where it was asked for.
+        exchanges: what they took, where they are on record and nobody was asked.
     """
 
     logprobs: Mapping[str, float]
@@ -328,6 +330,7 @@ class LabelScores:
     prior: Mapping[str, float] = field(default_factory=dict)
     whole: bool = True
     text: str = ""
+    exchanges: tuple[Exchange, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +364,7 @@ class Reading:
         distribution: label -> p, sums to 1; None where there is none.
         status: ``ok``, or ``unparsed`` where the answer could not be read.
         trace: one line a step: what it saw, what it took.
+        inputs: the query's template variables, for steps that look at what was asked about.
     """
 
     text: str | None = None
@@ -368,6 +372,7 @@ class Reading:
     distribution: Mapping[str, float] | None = None
     status: Status = "ok"
     trace: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

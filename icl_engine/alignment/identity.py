@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from icl_engine.alignment.text import canon_text, text_of
+from icl_engine.alignment.text import canon_text, said, text_of, took
 from icl_engine.protocols import Aligner, Kind
 from icl_engine.types import Reading
 
@@ -37,4 +36,4 @@ class Identity(Aligner):
 
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Take what is left of the text as the value; an empty answer is read as an empty answer."""
-        return replace(reading, value=self.canon(reading.text or ""))
+        return took(reading, self.use, self.canon(said(reading)))

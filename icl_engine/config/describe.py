@@ -107,8 +107,8 @@ def described(cls: type[BaseModel]) -> Description:
     """What a section or component says of itself.
 
     >>> from icl_engine.registry import resolve
-    >>> [(k.name, k.type, k.limits, k.default) for k in described(resolve("aligner", "batch_calibration")).keys]
-    [('inputs', 'whole number', ('at least 1',), 128)]
+    >>> [(k.name, k.type, k.limits, k.default) for k in described(resolve("aligner", "domain_calibration")).keys]
+    [('texts', 'whole number', ('at least 1',), 20)]
     """
     said = docstring(vars(cls).get("__doc__"))
     schema = cls.model_json_schema(schema_generator=_Generator)

@@ -31,6 +31,10 @@ VERBATIM = frozenset({"inline", "instruction", "separator", "answer", "pattern",
 """Texts in which a ``${…}`` is the user's own."""
 
 
+NOWHERE = "http://model.invalid/v1"
+"""An address that is never asked, for one that is not known."""
+
+
 def dotted(at: At) -> str:
     """A path as users write it.
 
@@ -235,8 +239,12 @@ def _set(tree: Any, at: At, new: Any, path: str) -> Any:
     raise TaskError(f"{head!r} cannot be set: there is a plain value, not a mapping", key=f"--set {path}")
 
 
-def expanded(document: Document) -> dict[str, Any]:
+def expanded(document: Document, *, model: bool = True) -> dict[str, Any]:
     """The tree with every ``${VAR}`` read from the environment. Only ever held in memory.
+
+    Args:
+        document: the task as written.
+        model: whether the model is used; else what it needs of the environment may be missing.
 
     Raises:
         TaskError: a variable is not set, or a key is written out instead of read from the environment.
@@ -258,6 +266,8 @@ def expanded(document: Document) -> dict[str, Any]:
 
         def replaced(match: re.Match[str]) -> str:
             name = match[1]
+            if name not in os.environ and not model and at[0] == "model":
+                return NOWHERE if at[-1] == "base_url" and match[0] == node else match[0]
             if name not in os.environ:
                 raise document.error(f"the environment variable {name} is not set", at)
             return os.environ[name]

@@ -13,13 +13,14 @@ from typing import Any
 import orjson
 
 from icl_engine.alignment.chain import Chain
+from icl_engine.config.calibration import calibrated
 from icl_engine.config.document import VARIABLE, Document, expanded, override, read, spelt_out, unexpanded
-from icl_engine.config.pool import unknown_vectors, with_demonstrations
+from icl_engine.config.pool import train_rows, unknown_vectors, with_demonstrations
 from icl_engine.config.task import DEFAULT_IMAGES, Inline, Task, parse
 from icl_engine.data.files import files
 from icl_engine.data.formats import NO_FILE
 from icl_engine.data.source import Schema, examples, fingerprint
-from icl_engine.errors import DataError, TaskError, TemplateError, did_you_mean
+from icl_engine.errors import DataError, IclError, TaskError, TemplateError, did_you_mean
 from icl_engine.images import written
 from icl_engine.manipulation.cot import Auto, Bootstrap
 from icl_engine.manipulation.few_shot import FewShot
@@ -29,11 +30,14 @@ from icl_engine.manipulation.retrieve.random import Random
 from icl_engine.manipulation.template import AnswerExpression, Template
 from icl_engine.paths import cache_dir, shipped
 from icl_engine.pipeline import Pipeline
+from icl_engine.protocols import Endpoint
 from icl_engine.types import Capabilities, Example
 
 log = logging.getLogger("icl_engine")
 
 PROGRAM = ".icl.json"
+HIDDEN = "sha256:"
+"""What the identity of a model begins with that is not to be written down."""
 GENERATION = ("max_tokens", "temperature", "stop", "seed")
 """Keys that every model takes: ``--model`` keeps what the task says of them."""
 
@@ -49,12 +53,14 @@ class Loaded:
         document: the task as written.
         tree: the document's tree with ``${VAR}`` expanded: only ever held in memory.
         program: the saved program it came from, if it did.
+        recorded: the identity of the model whose stored answers stand in the model's place; None where it is asked.
     """
 
     task: Task
     document: Document
     tree: Mapping[str, Any]
     program: Mapping[str, Any] | None = None
+    recorded: str | None = None
 
     @property
     def saved_demonstrations(self) -> Any:
@@ -128,11 +134,16 @@ class Loaded:
         return [] if train is None else list(examples(train, self.schema, need_target=False, key="data.train"))
 
     @property
+    def identity(self) -> str:
+        """What the model's answers depend on beside the request."""
+        return self.task.model.connect().identity if self.recorded is None else self.recorded
+
+    @property
     def endpoint(self) -> str:
         """The model's identity, as it may be written down: a hash where it holds the value of a variable."""
-        identity = self.task.model.connect().identity
+        identity = self.identity
         hidden = VARIABLE.search(str(self.document.tree["model"]))
-        return f"sha256:{hashlib.sha256(identity.encode()).hexdigest()}" if hidden else identity
+        return hidden_identity(identity) if hidden and not identity.startswith(HIDDEN) else identity
 
     @cached_property
     def fingerprint(self) -> str:
@@ -154,9 +165,14 @@ class Loaded:
             self.saved_lessons,
             {str(at): state for at, state in self.saved_states.items()},
         ]
-        parts = [task, given, hashes, saved, self.task.model.connect().identity]
+        parts = [task, given, hashes, saved, self.identity]
         raw = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
         return hashlib.sha256(raw).hexdigest()[:16]
+
+
+def hidden_identity(identity: str) -> str:
+    """A model's identity where it holds the value of a variable: its hash."""
+    return f"{HIDDEN}{hashlib.sha256(identity.encode()).hexdigest()}"
 
 
 def _without_keys(tree: Any) -> Any:
@@ -171,7 +187,11 @@ def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def load_task(
-    task: TaskLike, *, settings: Mapping[str, Any] | None = None, model: str | Mapping[str, Any] | None = None
+    task: TaskLike,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    model: str | Mapping[str, Any] | None = None,
+    recorded: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """Read and check a task.
 
@@ -179,6 +199,8 @@ def load_task(
         task: a task file, a saved program (``*.icl.json``), the name of a shipped task, or a mapping.
         settings: task paths and their values, as ``--set`` gives them.
         model: stands in for the task's model; its generation settings are kept.
+        recorded: the manifest of a run whose answers stand in the model's place: its model is the task's then, and is
+            never opened; it needs no key, no file, no address.
 
     Raises:
         TaskError: the first mistake.
@@ -188,21 +210,48 @@ def load_task(
         document = Document(
             {**document.tree, "model": _swapped(document, model)}, document.file, document.lines, swapped=True
         )
+    if recorded is not None:
+        document = _recorded(document, recorded["task"]["model"])
     if settings:
         document = override(document, settings)
     if "name" not in document.tree and document.file:
         document.tree["name"] = document.file.name.removesuffix(PROGRAM).removesuffix(".yaml").removesuffix(".yml")
-    tree = expanded(document)
-    loaded = Loaded(parse(document, tree), document, tree, program)
+    tree = expanded(document, model=recorded is None)
+    parsed = parse(document, tree)
+    identity = None if recorded is None else _identity(parsed, recorded["endpoint"])
+    loaded = Loaded(parsed, document, tree, program, identity)
     _files_exist(loaded)
     return loaded
+
+
+def _recorded(document: Document, model: Mapping[str, Any]) -> Document:
+    """The document with the model that a run was made with, where it names another, or its own cannot be told."""
+    try:
+        tree = expanded(document, model=False)
+        own = Loaded(parse(document, tree), document, tree).resolved["model"]
+        if own == model:
+            return document
+        differing = ", ".join(f"model.{key}" for key in {**own, **model} if own.get(key) != model.get(key))
+        log.warning("the answers are those of the run's model; what the task says of %s is not used", differing)
+    except TaskError:
+        pass  # what else is amiss is told when the task is parsed with that model
+    return Document({**document.tree, "model": dict(model)}, document.file, document.lines, swapped=True)
+
+
+def _identity(task: Task, known: str) -> str:
+    """The identity of a run's model: in full where the model itself tells it, else as the manifest has it."""
+    try:
+        own = task.model.connect().identity
+    except (IclError, OSError):
+        return known
+    return own if known in (own, hidden_identity(own)) else known
 
 
 def altered(loaded: Loaded, settings: Mapping[str, Any]) -> Loaded:
     """The task with some keys changed, as ``--set`` changes them."""
     document = override(loaded.document, settings)
     tree = expanded(document)
-    return Loaded(parse(document, tree), document, tree, loaded.program)
+    return Loaded(parse(document, tree), document, tree, loaded.program, loaded.recorded)
 
 
 def _files_exist(loaded: Loaded) -> None:
@@ -221,7 +270,7 @@ def _files_exist(loaded: Loaded) -> None:
         try:
             if at[0] != "model":
                 files(path)
-            elif not Path(path).is_file():
+            elif loaded.recorded is None and not Path(path).is_file():
                 raise DataError(NO_FILE, file=path)
         except DataError as error:
             what = f"{NO_FILE}: {path}" if error.what == NO_FILE else str(error)
@@ -294,7 +343,7 @@ def _takes(loaded: Loaded, can: Capabilities) -> None:
         raise loaded.document.error(f"{loaded.task.model.use} does not take {api}; use {other}", ("model", "api"))
 
 
-def build(loaded: Loaded, *, offline: bool = False, cache: bool = True) -> Pipeline:
+def build(loaded: Loaded, *, offline: bool = False, cache: bool = True, endpoint: Endpoint | None = None) -> Pipeline:
     """The pipeline of a task, its retriever fitted on the train split. Asks nothing of the model.
 
     Args:
@@ -302,17 +351,18 @@ def build(loaded: Loaded, *, offline: bool = False, cache: bool = True) -> Pipel
         offline: ask no network for vectors either: where some are not kept, random demonstrations stand for those that
             would be chosen.
         cache: keep answers and vectors, if the task does not say otherwise.
+        endpoint: answers in the model's place.
 
     Raises:
         TaskError: template, demonstrations, model and output do not fit together.
     """
     with loaded.document.placing():
-        return _build(loaded, offline, cache and loaded.task.run.cache)
+        return _build(loaded, offline, cache and loaded.task.run.cache, endpoint)
 
 
-def _build(loaded: Loaded, offline: bool, cache: bool) -> Pipeline:
+def _build(loaded: Loaded, offline: bool, cache: bool, endpoint: Endpoint | None) -> Pipeline:
     task = loaded.task
-    chain = Chain(task.output)
+    chain = calibrated(loaded)
     folder = cache_dir() if cache else None
     manipulator = _manipulator(loaded, chain, offline, folder)
     portable = unexpanded(loaded._dumped, _variables_only(loaded.document.tree))
@@ -321,7 +371,9 @@ def _build(loaded: Loaded, offline: bool, cache: bool) -> Pipeline:
         model=task.model,
         chain=chain,
         states=loaded.saved_states,
-        unlabelled=loaded.pool if chain.reach(loaded.saved_states) < len(chain.steps) else (),
+        whole=any(metric.needs_distribution for metric in task.metrics),
+        train=train_rows(loaded, manipulator, chain),
+        endpoint=endpoint,
         seed=task.run.seed,
         concurrency=task.run.concurrency,
         patience=task.run.retry_seconds,

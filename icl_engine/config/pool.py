@@ -146,6 +146,30 @@ def _check(
         check_target(loaded, outputs, x, source, index, key)
 
 
+def train_rows(loaded: Loaded, manipulator: FewShot, outputs: Chain) -> Sequence[Example]:
+    """The rows of the train split for output steps that have yet to learn; none of them is in the test split.
+
+    Raises:
+        TaskError: there are none, and a step must have them. DataError: a target that O cannot express, where a step
+            learns from targets.
+    """
+    states = loaded.saved_states
+    fits, grounds = ([at for at in places if at not in states] for places in (outputs.fitting, outputs.grounded))
+    if not fits and not grounds and (outputs.own or not outputs.learners.keys() - states.keys()):
+        return ()
+    if (fits or grounds) and (not loaded.pool or (fits and loaded.task.data.target is None)):
+        at = (fits or grounds)[0]
+        what, give = ("rows with targets", "data.train and data.target") if fits else ("inputs", "data.train")
+        name = outputs.steps[at].use
+        raise loaded.document.error(f"{name} learns from train {what}: give {give}", ("output", at))
+    if fits:
+        for index, x in enumerate(loaded.pool):
+            if x.target is not None:
+                check_target(loaded, outputs, x, loaded.task.data.train, index, "data.train")
+    left = frozenset(_overlap(loaded, manipulator, loaded.pool))
+    return [x for i, x in enumerate(loaded.pool) if i not in left]
+
+
 def check_target(loaded: Loaded, chain: Chain, x: Example, source: Any, index: int, key: str) -> None:
     """See that an example has a target, and that O can express it.
 

@@ -107,6 +107,7 @@ class Data(Section):
             address. Bytes are an image in any field; an empty list says that no text names one.
         cluster: the field that is equal in rows that were drawn together (the questions about one text): intervals and
             comparisons then resample whole groups of such rows.
+        slices: fields by whose values every metric is told apart as well.
     """
 
     train: Rows = None
@@ -116,6 +117,7 @@ class Data(Section):
     labels: dict[str, str] = {}
     images: tuple[str, ...] = DEFAULT_IMAGES
     cluster: str | None = None
+    slices: tuple[str, ...] = ()
 
     @field_validator("labels", mode="before")
     @classmethod

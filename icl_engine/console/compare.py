@@ -47,23 +47,32 @@ def letters(count: int) -> list[str]:
 def sentence(pair: Pair, names: list[str], found: Compared) -> str:
     """A comparison in plain words."""
     r, a, b = pair.result, names[pair.a], names[pair.b]
-    points = 100 / pair.best
+    points, places, unit = _scale(pair)
     low, high = (points * end for end in r.ci95)
     size = abs(points * r.difference)
     if r.difference < 0:
         low, high = -high, -low
-    low, high = round(low, 1) + 0.0, round(high, 1) + 0.0  # no -0.0
-    better, worse = (b, a) if r.difference >= 0 else (a, b)
+    low, high = round(low, places) + 0.0, round(high, places) + 0.0  # no -0.0
+    above, below = (b, a) if r.difference >= 0 else (a, b)
     if pair.shown:
-        verdict = f"{better} is better than {worse} by {size:.1f} points"
+        better, worse = (below, above) if pair.lower else (above, below)
+        verdict = f"{better} is better than {worse} by {size:.{places}f}{unit}"
     elif size:
-        verdict = f"no difference shown: {better} is {size:.1f} points above {worse}"
+        verdict = f"no difference shown: {above} is {size:.{places}f}{unit} above {below}"
     else:
         verdict = f"no difference shown: {a} and {b} are equal"
     family = sum(p.metric == pair.metric for p in found.pairs)
     adjusted = f" ({pair.p_holm:.3g} after Holm over {family} comparisons)" if family > 1 else ""
     rows = f"n = {found.n}" + (f" in {found.clusters} clusters" if found.clusters else "")
-    return f"{pair.metric}: {verdict}, 95% CI {low:.1f} to {high:.1f}, p = {r.p:.3g}{adjusted}, {rows}"
+    interval = f"95% CI {low:.{places}f} to {high:.{places}f}"
+    lower = " (lower is better)" if pair.lower else ""
+    return f"{pair.metric}{lower}: {verdict}, {interval}, p = {r.p:.3g}{adjusted}, {rows}"
+
+
+def _scale(pair: Pair) -> tuple[float, int, str]:
+    """What a difference is multiplied by, its decimals and unit: points where the scale ends at 1 or 100."""
+    widest = max(abs(pair.best), abs(pair.worst))
+    return (100 / widest, 1, " points") if widest in (1.0, 100.0) else (1.0, 4, "")
 
 
 def record(found: Compared) -> dict[str, Any]:
@@ -86,6 +95,7 @@ def record(found: Compared) -> dict[str, Any]:
                 "b": str(found.runs[pair.b].path),
                 "difference": pair.result.difference,
                 "ci95": pair.result.ci95,
+                "lower_is_better": pair.lower,
                 "p": pair.result.p,
                 "p_holm": pair.p_holm,
                 "test": pair.result.test,

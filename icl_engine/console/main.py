@@ -14,7 +14,7 @@ from importlib import metadata
 
 import typer
 
-from icl_engine.console import cache, compare, init, models, plan, predict, run, schema, show
+from icl_engine.console import audit, cache, compare, init, models, plan, predict, rescore, run, schema, show
 from icl_engine.errors import BudgetError, FailuresError, IclError, InterruptedRunError
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app.command("plan", short_help="Say what a run would ask, and what it would cost
 app.command("show", short_help="Print the exact prompt of one example.")(show.show)
 app.command("predict")(predict.predict)
 app.command("compare", short_help="Compare runs: differences, intervals, p-values.")(compare.compare)
+app.command("rescore", short_help="Read a run's stored answers anew; nobody is asked.")(rescore.rescore)
+app.command("audit", short_help="List a run's unread answers, and where readers disagree.")(audit.audit)
 app.command("models", short_help="List models and providers, and what each needs.")(models.models)
 app.command("cache", short_help="Say how much room answers take; drop old ones.")(cache.cache)
 app.command("schema", short_help="Print the JSON Schema of a task file, for editors.")(schema.schema)

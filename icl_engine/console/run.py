@@ -6,16 +6,19 @@ import gc
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from icl_engine.console.options import ModelOption, SetOption, TaskArgument, loaded
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from icl_engine.config.load import Loaded
     from icl_engine.engine.run import Progress, RunResult
 
@@ -30,6 +33,13 @@ def run(
     sets: SetOption = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run directory.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N rows.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="Write a program with all that was learned (*.icl.json)."),
+    ] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Print the confusion matrix, and coverage against accuracy.")
+    ] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask everything anew, keep nothing.")] = False,
 ) -> None:
     """Predict every test row, score, and write a run directory. Run again to resume."""
@@ -39,9 +49,11 @@ def run(
     # What was loaded stays until the end, and rows leave no cycles: looking for some takes a tenth of a fast run.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    with _Bar(notes(found)) as bar:
-        result = run_loaded(found, limit=limit, out=out, cache=False if no_cache else None, progress=bar.update)
-    _table(result)
+    with Bar(notes(found)) as bar:
+        result = run_loaded(
+            found, limit=limit, out=out, cache=False if no_cache else None, save=save, progress=bar.update
+        )
+    print_result(result, tables=tables, abstains=any(step.decides for step in found.task.output))
     if result.failed > found.task.run.failures(result.summary["examples"]):
         count = "1 example" if result.failed == 1 else f"{result.failed} examples"
         print(f"{count} failed; run again to retry", file=sys.stderr)
@@ -57,7 +69,7 @@ def notes(found: Loaded) -> list[str]:
     return []
 
 
-class _Bar:
+class Bar:
     """Progress on standard error: a bar on a terminal; elsewhere now and then a line of JSON, as machines read it."""
 
     def __init__(self, notes: list[str]) -> None:
@@ -65,7 +77,7 @@ class _Bar:
         self._live = sys.stderr.isatty() and sys.stdout.isatty()
         self._said, self._at = 0, time.monotonic()
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         if self._live:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -105,7 +117,14 @@ def told(p: Progress) -> str:
     return " · ".join(parts)
 
 
-def _table(result: RunResult) -> None:
+def print_result(result: RunResult, *, tables: bool, abstains: bool) -> None:
+    """Print a run's figures.
+
+    Args:
+        result: the run.
+        tables: with the tables that are not always printed.
+        abstains: whether the task withholds answers, so that coverage is told.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -121,8 +140,10 @@ def _table(result: RunResult) -> None:
     out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     if result.metrics:
         out.print(table)
+    _beside(out, s, tables=tables, abstains=abstains)
+    abstained = f"{s['abstained']} abstained, " if s["abstained"] else ""
     out.print(
-        f"{s['examples']} examples, {s['unparsed']} unparsed, {s['failed']} failed · "
+        f"{s['examples']} examples, {s['unparsed']} unparsed, {abstained}{s['failed']} failed · "
         f"{u['requests']} requests ({u['paid']} paid, {u['cached']} cached) · "
         f"{u['prompt_tokens']} prompt tokens, {u['completion_tokens']} completion tokens · {s['seconds']} s",
         markup=False,
@@ -130,4 +151,18 @@ def _table(result: RunResult) -> None:
     scoring = s["scoring"]
     if scoring["bounded"]:
         out.print(f"{scoring['bounded']} of the label distributions hold a bound, not an exact figure", markup=False)
+    if s["calibration"]:
+        out.print(s["calibration"], markup=False)
     out.print(str(result.path), markup=False)
+
+
+def _beside(out: Console, summary: Mapping[str, Any], *, tables: bool, abstains: bool) -> None:
+    """The tables that were asked for, and those that say what a step of the task has done."""
+    from icl_engine.console.tables import print_confusion, print_coverage, print_slices
+
+    if "slices" in summary:
+        print_slices(out, summary["slices"])
+    if tables and "confusion" in summary:
+        print_confusion(out, summary["confusion"])
+    if (tables or abstains) and "coverage" in summary:
+        print_coverage(out, summary["coverage"])

@@ -27,7 +27,7 @@ from icl_engine.driver.counts import Counts
 from icl_engine.driver.limiter import Limiter
 from icl_engine.driver.slot import Slot
 from icl_engine.errors import EndpointError, RequestError, StorageError
-from icl_engine.protocols import Endpoint, Gathering, Steps
+from icl_engine.protocols import Endpoint, Gathering, Recorded, Steps
 from icl_engine.types import Capabilities, Exchange, Generate, Request, Response
 
 log = logging.getLogger("icl_engine")
@@ -76,6 +76,7 @@ class Driver:
         self.endpoint = endpoint
         self._identity = endpoint.identity
         self._gathers = endpoint if isinstance(endpoint, Gathering) else None
+        self._recorded = isinstance(endpoint, Recorded)
         self.cache = cache
         self.concurrency = min(concurrency, endpoint.capabilities.concurrency or concurrency)
         self.limiter = Limiter(self.concurrency, requests_per_minute, tokens_per_minute)
@@ -253,6 +254,8 @@ class Driver:
             response = await self._retry(request, error)
         if request.role == "capability":
             self.counts.probes += 1
+        elif self._recorded:
+            self.counts.cached += request.role != "spelling"  # it was paid for when it was recorded
         elif request.role != "spelling":
             self.counts.paid += 1
             self.counts.pay(response.usage)

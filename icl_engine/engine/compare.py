@@ -79,6 +79,7 @@ class Pair:
         best: the metric's value of a perfect run.
         result: B against A.
         p_holm: p adjusted for the number of pairs (Holm 1979).
+        worst: the other end of the metric's scale.
     """
 
     metric: str
@@ -87,11 +88,17 @@ class Pair:
     best: float
     result: Comparison
     p_holm: float
+    worst: float = 0.0
 
     @property
     def shown(self) -> bool:
         """Whether a difference is shown at the 5% level."""
         return self.p_holm < 0.05
+
+    @property
+    def lower(self) -> bool:
+        """Whether lower is better."""
+        return self.best < self.worst
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,8 @@ class _Counts:
             self.failed[i] += row["status"] == "failed"
         for m in metrics:
             own = [
-                t[m].add(row["prediction"], row["target"], cluster) for t, row in zip(self.tallies, rows, strict=True)
+                t[m].add(row["prediction"], row["target"], cluster, row.get("distribution"))
+                for t, row in zip(self.tallies, rows, strict=True)
             ]
             for (a, b), counts in self.verdicts[m].items():
                 counts[0] += own[a] == 1.0 and own[b] == 0.0
@@ -228,7 +236,7 @@ def _pairs(name: str, metric: Metric, counted: _Counts, places: Sequence[tuple[i
         only_a, only_b = counted.verdicts[name][a, b]
         verdicts = (only_a, only_b) if tally_a.verdicts and tally_b.verdicts else None
         result = compare(tally_a, tally_b, verdicts, seed=seed)
-        found.append(Pair(name, a, b, metric.best, result, result.p))
+        found.append(Pair(name, a, b, metric.best, result, result.p, metric.worst))
     adjusted = holm([pair.result.p for pair in found])
     return [replace(pair, p_holm=p) for pair, p in zip(found, adjusted, strict=True)]
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from icl_engine.config.calibration import note
 from icl_engine.config.load import Loaded
 from icl_engine.driver.budget import Budget, Caps, in_bytes
 from icl_engine.driver.cache import Spent
@@ -23,6 +24,7 @@ from icl_engine.driver.driver import StoppedError
 from icl_engine.engine.expected import Expected, Question, questions
 from icl_engine.engine.held import TEMPORARY, spool
 from icl_engine.engine.journal import Journal, unwritable, write_json
+from icl_engine.engine.judge import Judge
 from icl_engine.engine.keyset import KeySet
 from icl_engine.engine.plan import summed
 from icl_engine.engine.prices import FREE, Price
@@ -30,17 +32,16 @@ from icl_engine.engine.progress import OFTEN, Meter, Progress
 from icl_engine.engine.records import (
     Record,
     answer_records,
-    cluster_of,
     lesson_record,
     line,
     prediction_record,
     reading_of,
+    rests_on,
     usage_record,
     with_reading,
 )
 from icl_engine.engine.stream import Stream
 from icl_engine.errors import FailuresError, InterruptedRunError, RequestError
-from icl_engine.metrics.tally import Tally
 from icl_engine.pipeline import Pipeline
 from icl_engine.tokens import counter
 from icl_engine.types import Example, Exchange, Prediction, Score, Usage
@@ -71,6 +72,7 @@ class Engine:
         price: of the model's tokens, where it is known.
         progress: told how far it is.
         stop: asked before a row is begun; true ends it after what is in flight.
+        source: the run whose stored answers are aligned anew, as the manifest names it; None where the model is asked.
     """
 
     loaded: Loaded
@@ -80,6 +82,7 @@ class Engine:
     price: Price | None = None
     progress: Callable[[Progress], None] | None = None
     stop: Callable[[], bool] = lambda: False
+    source: Mapping[str, str] | None = None
     used: Counts = field(default_factory=Counts)
     failed: int = 0
     status: Counter[str] = field(default_factory=Counter)
@@ -122,14 +125,13 @@ class Engine:
 
     async def _whole(self, rows: Iterator[Example]) -> tuple[Mapping[str, Score], Mapping[str, Any]]:
         began = time.monotonic()
-        driver, metrics = self.pipeline.driver, self.loaded.task.metrics
-        lessons = await self.pipeline.learn()
+        driver = self.pipeline.driver
+        lessons, fits = await self.pipeline.learn(), await self.pipeline.fit()
         first = next(rows)
         self.expected = Expected(self.pipeline, first)
         self.states = dict(self.pipeline.states)
         self._meter = Meter(self.total, driver.counts, self.price)
-        self._graded = {m.title for m in metrics if m.graded}
-        self._tallies = {m.title: Tally(m, self.loaded.task.run.seed) for m in metrics}
+        self._judging = Judge(self.loaded.task, self.pipeline.chain, self.states)
         learner = next((i for i in self.pipeline.chain.learners if i not in self.states), None)
         with (
             Journal(self.path / "answers.jsonl") as answers,
@@ -137,12 +139,13 @@ class Engine:
         ):
             self._answers, self._predictions = answers, predictions
             self._write_lessons(lessons)
+            self._write_fits(fits)
             if learner is None:
                 await self._stream(chain((first,), rows), self._judge)
             else:
                 await self._learn(chain((first,), rows), learner)
         self._write_manifest()
-        scores = {name: tally.score() for name, tally in self._tallies.items()}
+        scores = self._judging.scores()
         summary = self._summary(scores, time.monotonic() - began)
         write_json(self.path / "summary.json", summary)
         return scores, summary
@@ -152,6 +155,8 @@ class Engine:
     def _keep_books(self) -> None:
         """Add up what this run directory pays, in the cache; keep its caps."""
         driver, run = self.pipeline.driver, self.loaded.task.run
+        if self.source is not None:
+            return  # nothing is paid
         driver.ledger = f"{self.loaded.fingerprint} {self.path.resolve()}"
         priced = self.price is not None and self.price is not FREE
         caps = Caps(run.max_cost_usd if priced else None, run.max_tokens, run.max_requests, run.max_seconds)
@@ -199,14 +204,14 @@ class Engine:
 
         def gather(record: Record) -> None:
             nonlocal gathered
-            if record["distribution"] is not None:
+            if record["status"] != "failed":
                 gathered = step.gather(gathered, record["distribution"])
             with unwritable(TEMPORARY):
                 file.write(line(record))
 
         with spool() as file:
             await self._stream(rows, gather)
-            self.states[at] = self.pipeline.states[at] = step.finish(gathered)
+            self.states[at] = self.pipeline.states[at] = step.finish(gathered, self.pipeline.fits.get(at))
             with unwritable(TEMPORARY):
                 file.seek(0)
             for stored in file:
@@ -221,13 +226,14 @@ class Engine:
 
     def _made(self, number: int, x: Example, result: Prediction | RequestError, exchanges: tuple[Exchange, ...]) -> Row:
         """What is kept of a row, as soon as it is there."""
+        exchanges = rests_on(result, exchanges) if isinstance(result, Prediction) else exchanges
         record = prediction_record(x, result, exchanges)
         asked = questions(number, exchanges)
         if not isinstance(result, Prediction):
             self.failed += 1
             self._reason = str(result)
             return Row(record, [], [], asked or self.expected.unanswered(number, x), None)
-        lines = [(r["key"], r["role"] == "probe", line(r)) for r in answer_records(result, exchanges)]
+        lines = _lines(result, exchanges)
         used = [(e.key, e.response.usage) for e in exchanges if e.request.role != "spelling"]
         scores = result.scoring
         return Row(record, lines, used, asked, None if scores is None else (scores.method, bool(scores.bounded)))
@@ -240,6 +246,13 @@ class Engine:
             if self._seen.add(exchange.key):
                 self.used.pay(exchange.response.usage)
                 self._answers.write(line(lesson_record(exchange)))
+
+    def _write_fits(self, predictions: Sequence[Prediction]) -> None:
+        """Write what O asked before the first row."""
+        for prediction in predictions:
+            exchanges = rests_on(prediction, prediction.exchanges)
+            used = [(e.key, e.response.usage) for e in exchanges if e.request.role != "spelling"]
+            self._write_answers(Row({}, _lines(prediction, exchanges), used, [], None))
 
     def _begin(self) -> None:
         """Say whose run it is, before there is a line of it."""
@@ -255,7 +268,8 @@ class Engine:
             if self._seen.add(key):
                 new.add(key)
                 self.used.pay(used)
-        self.expected.add(row.asked, new)
+        if row.record:
+            self.expected.add(row.asked, new)
         for key, probe, written in row.answers:
             if probe:
                 if key in self._probes:
@@ -270,14 +284,7 @@ class Engine:
         self.status[record["status"]] += 1
         dropped = len(record.get("dropped", ()))
         self.dropped.update(rows=dropped > 0, demonstrations=dropped)
-        if self._tallies:
-            target = self.pipeline.chain.canon(record["target"])
-            cluster = cluster_of(record["inputs"], self.loaded.task.data.cluster)
-            scores = {name: tally.add(record["prediction"], target, cluster) for name, tally in self._tallies.items()}
-            record["scores"] = {name: score for name, score in scores.items() if score is not None}
-            verdicts = [score for name, score in record["scores"].items() if name not in self._graded]
-            record["target"] = target
-            record["correct"] = bool(verdicts[0]) if verdicts else None
+        self._judging.judge(record)
         self._predictions.write(line(record))
 
     def _report(self, done: int) -> None:
@@ -299,6 +306,7 @@ class Engine:
             "fits": {f"output[{i}]": {"use": s.use, "state": self.states[i]} for i, s in steps if i in self.states},
             "learned": self.pipeline.manipulator.dump_learned(),
             "overlap": list(self.pipeline.manipulator.overlap),
+            **({} if self.source is None else {"rescored_from": self.source}),
         }
         write_json(self.path / "manifest.json", manifest)
 
@@ -311,6 +319,7 @@ class Engine:
             "examples": self.total,
             "failed": self.status["failed"],
             "unparsed": self.status["unparsed"],
+            "abstained": self.status["abstained"],
             "dropped": {name: self.dropped[name] for name in ("demonstrations", "rows")},
             "metrics": {name: {"value": s.value, "ci95": list(s.ci95), "n": s.n} for name, s in metrics.items()},
             "usage": {
@@ -326,6 +335,13 @@ class Engine:
                 "exact": sum(n for (_, bounded), n in self.scoring.items() if not bounded),
                 "bounded": sum(n for (_, bounded), n in self.scoring.items() if bounded),
             },
+            "calibration": note(self.loaded, self.pipeline.chain, self.states, scored=bool(methods)),
+            **self._judging.tables(),
             "taxonomy": self.pipeline.taxonomy,
             "seconds": round(seconds, 2),
         }
+
+
+def _lines(prediction: Prediction, exchanges: Sequence[Exchange]) -> list[tuple[str, bool, bytes]]:
+    """Of each question: the key of its first answer, whether it is a probe, its line."""
+    return [(r["key"], r["role"] == "probe", line(r)) for r in answer_records(prediction, exchanges)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from icl_engine.config.calibration import note
 from icl_engine.config.load import Loaded, altered, build
 from icl_engine.driver.cache import ANSWERS
 from icl_engine.engine import dry
@@ -21,7 +22,7 @@ Range = tuple[int, int]
 """At least, at most."""
 
 
-OWN = ("main", "sample", "rationale", "candidate")
+OWN = ("main", "sample", "rationale", "candidate", "repair")
 """Whose questions are a row's own."""
 
 CHOICES = "input.demonstrations.prefix"
@@ -179,6 +180,7 @@ def _learn(loaded: Loaded, planner: Planner) -> None:
     first = next(loaded.test(need_target=False), None)
     if first is not None:
         planner.learn(first)
+        planner.fit(first)
 
 
 def affordable(loaded: Loaded) -> Price | None:
@@ -333,6 +335,9 @@ def _notes(loaded: Loaded, planner: Planner, price: Price | None) -> Iterator[st
         yield "the encoder was not asked yet, so the demonstrations are not known: tokens are those of random ones"
     if planner.unlearned:
         yield "what is asked before the first row was not answered yet: that, and prompts that rest on it, are bounds"
+    chain, scored = planner.pipeline.chain, planner.method != "text"
+    if told := note(loaded, chain, loaded.saved_states, scored=scored):
+        yield told
     left_out = planner.pipeline.manipulator.left_out
     if left_out.get("rows"):
         dropped, rows = left_out["demonstrations"], left_out["rows"]

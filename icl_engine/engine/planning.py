@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from icl_engine import fitting
 from icl_engine.asking import Started
 from icl_engine.driver.cache import Cache, content_key
 from icl_engine.engine.dry import LONGEST, Dry, most
@@ -40,12 +41,16 @@ Spell = Callable[[Request], Response | None]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request, its content key, whether its answer is in the cache, and how many more samples there may be of it."""
+    """A request, its content key, whether its answer is in the cache, and how many more there may be of it.
+
+    Whether it is sent at all may depend on an answer that is not there yet: then it is not `sure`.
+    """
 
     request: Request
     key: str
     kept: bool
     further: int = 0
+    sure: bool = True
 
 
 class Planner:
@@ -114,6 +119,29 @@ class Planner:
                 raise
             return None
 
+    def fit(self, x: Example) -> None:
+        """Count what O asks before the first row.
+
+        Args:
+            x: the first row.
+
+        Raises:
+            TaskError: there are no train rows to learn from.
+        """
+        fitting.ground(self.pipeline)
+        places = fitting.wanted(self.pipeline)
+        if not places:
+            return
+        if self._prompt is None:
+            self._begin(x)
+        chain = self.pipeline.chain
+        again = fitting.passes(chain) - 1
+        for row in fitting.rows(self.pipeline, max(chain.fitting[at].learns for at in places), places[0], solved=True):
+            for role, sent in self._questions(self._started(row, "fit")):
+                if new := [s for s in sent if self.sums.new(s.key)]:
+                    taken = self._taken(role, new)
+                    self.sums.add(0, role, new[0].request.prompt, replace(taken, further=taken.further + again))
+
     def flush(self) -> None:
         """Count the rows that wait for their window to be full."""
         rows, self._window = self._window, []
@@ -160,11 +188,11 @@ class Planner:
         tail = prompt.after if self._cloze else ""
         self._dry.words = tuple(f"{lead}{w}{tail}" for words in self.need.words.values() for w in words)
 
-    def _started(self, x: Example) -> Started[Prediction]:
+    def _started(self, x: Example, role: Role = "main") -> Started[Prediction]:
         """The row's first questions to the model; what is asked of the tokenizer before, answered."""
         if self._prompt is None:
             self._begin(x)
-        started = Started(self.pipeline.steps(x, self.pipeline.states))
+        started = Started(self.pipeline.steps(x, self.pipeline.states, role))
         while started.first and all(request.role == "spelling" for request in started.first):
             started.first = self._told(started, started.first, [])
         return started
@@ -174,6 +202,10 @@ class Planner:
         sent: list[Sent] = []
         batch = started.first
         while batch is not None and not self._open(batch, sent):
+            if all(r.role == "repair" for r in batch) and not all(s.kept for s in sent):
+                # What is made up here cannot be read; whether the model's own answer can, nobody knows.
+                sent += [Sent(r, content_key(self._identity, r), kept=False, further=1, sure=False) for r in batch]
+                break
             try:
                 batch = self._told(started, batch, sent)
             except RequestError:
@@ -215,6 +247,9 @@ class Planner:
 
     def _taken(self, role: Role, sent: Sequence[Sent], *, grown: bool = False) -> Taken:
         """What a question takes that has these requests; `grown`: behind a chain of thought that is made up."""
+        further = sum(s.further for s in sent) + (0 if all(s.kept for s in sent) else self._further(role, len(sent)))
+        longest = max((self._said(s.request) for s in sent if s.further), default=LONGEST)
+        sent = [s for s in sent if s.sure]
         beside = sum((self._beside(s.request) for s in sent), Tokens())
         if grown:
             room = self.pipeline.manipulator.thinking.max_tokens
@@ -225,8 +260,8 @@ class Planner:
             beside=beside,
             said=sum(self._said(s.request) for s in sent if not s.kept),
             places=sum(s.request.readout.places for s in sent if isinstance(s.request.readout, NextToken)),
-            further=sum(s.further for s in sent) + (0 if all(s.kept for s in sent) else self._further(role, len(sent))),
-            longest=max((self._said(s.request) for s in sent if s.further), default=LONGEST),
+            further=further,
+            longest=longest,
         )
 
     def _beside(self, request: Request) -> Tokens:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -11,7 +12,20 @@ import orjson
 from icl_engine.alignment.text import text_of
 from icl_engine.errors import RequestError
 from icl_engine.images import written
-from icl_engine.types import Example, Exchange, Image, Message, Prediction, Prompt, Reading, Usage, total, usage_of
+from icl_engine.types import (
+    Asked,
+    Example,
+    Exchange,
+    Image,
+    LabelScores,
+    Message,
+    Prediction,
+    Prompt,
+    Reading,
+    Usage,
+    total,
+    usage_of,
+)
 
 Record = dict[str, Any]
 
@@ -50,7 +64,9 @@ def cluster_of(inputs: Mapping[str, Any], field: str | None) -> str | None:
 def reading_of(record: Record) -> Reading:
     """The reading that a record keeps, for steps that are taken in a second pass."""
     trace = tuple(record["trace"])
-    return Reading(record["text"], record["prediction"], record["distribution"], record["status"], trace)
+    return Reading(
+        record["text"], record["prediction"], record["distribution"], record["status"], trace, record["inputs"]
+    )
 
 
 def with_reading(record: Record, reading: Reading) -> Record:
@@ -78,13 +94,15 @@ def answer_records(prediction: Prediction, answers: Sequence[Exchange]) -> list[
     sampled = any(asked.role == "sample" for asked in prediction.asked)
     for asked in prediction.asked:
         shown = asked.prompt.shown
-        exchanges = by_prompt[shown]  # two questions about one prompt share them, but for samples
-        if asked.role in ("sample", "rationale"):
+        # Two questions about one prompt share them, but for samples.
+        exchanges = by_prompt.get(shown) or list(told(asked))
+        if asked.role in ("sample", "rationale", "repair"):
             exchanges = [e for e in exchanges if e.request.sample == asked.sample]
+        exchanges = list({e.key: e for e in exchanges}.values())
         form: Record = (
             {"prompt": shown}
             if isinstance(shown, str)
-            else {"messages": [{"role": m.role, "content": _content(m)} for m in shown]}
+            else {"messages": [{"role": m.role, "content": content(m)} for m in shown]}
         )
         records.append(
             {
@@ -97,9 +115,33 @@ def answer_records(prediction: Prediction, answers: Sequence[Exchange]) -> list[
                 "logprobs": dict(asked.scores.logprobs) if asked.scores else None,
                 "bounded": list(asked.scores.bounded) if asked.scores else [],
                 "usage": usage_record(total(exchanges)),
+                **_scored(asked.scores, exchanges),
             }
         )
     return records
+
+
+def _scored(scores: LabelScores | None, exchanges: Sequence[Exchange]) -> Record:
+    """What a line about label scores tells beside them, so that they can be read again; nothing for text.
+
+    `requests` are the key, and the tokens of prompt, prompt cache and answer, of each request that they took.
+    """
+    if scores is None:
+        return {}
+    used = [(e.key, *usage_record(e.response.usage).values()) for e in exchanges if e.request.role != "spelling"]
+    rest = {"requests": used} if len(used) > 1 else {}
+    return {"method": scores.method, "whole": scores.whole, **rest}
+
+
+def told(asked: Asked) -> tuple[Exchange, ...]:
+    """What label scores took that are on record: nobody was asked for them."""
+    found = asked.scores.exchanges if asked.scores else ()
+    return tuple(replace(e, request=replace(e.request, role=asked.role)) for e in found)
+
+
+def rests_on(prediction: Prediction, exchanges: Sequence[Exchange]) -> tuple[Exchange, ...]:
+    """All exchanges of a prediction: what was asked, and what was on record."""
+    return (*exchanges, *(exchange for asked in prediction.asked for exchange in told(asked)))
 
 
 def lesson_record(exchange: Exchange) -> Record:
@@ -120,10 +162,10 @@ def lesson_record(exchange: Exchange) -> Record:
 def _form(shown: str | tuple[Message, ...]) -> Record:
     if isinstance(shown, str):
         return {"prompt": shown}
-    return {"messages": [{"role": m.role, "content": _content(m)} for m in shown]}
+    return {"messages": [{"role": m.role, "content": content(m)} for m in shown]}
 
 
-def _content(message: Message) -> str | list[str | Record]:
+def content(message: Message) -> str | list[str | Record]:
     """What a turn says: its text, or its texts and images in order, an image by its name and URL or hash."""
     return message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import orjson
 
-from icl_engine.config.load import Loaded, TaskLike, build, load_task
+from icl_engine.config.load import PROGRAM, Loaded, TaskLike, build, load_task
 from icl_engine.engine.directory import claimed
 from icl_engine.engine.engine import Engine
 from icl_engine.engine.plan import affordable
 from icl_engine.engine.progress import Progress
 from icl_engine.engine.records import Record
 from icl_engine.engine.survey import survey
-from icl_engine.errors import InterruptedRunError
+from icl_engine.errors import InterruptedRunError, TaskError
 from icl_engine.types import Example, Score
 
 __all__ = ["Progress", "RunResult", "run", "run_loaded"]
@@ -56,6 +56,7 @@ def run(
     model: str | Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     cache: bool | None = None,
+    save: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> RunResult:
@@ -68,6 +69,7 @@ def run(
         model: stands in for the task's model.
         settings: task paths and values, as ``--set``.
         cache: false asks everything anew and keeps nothing.
+        save: where a frozen program is written at the end, with all that was learned: demonstrations, fits, p̄.
         progress: called as rows are done, at most ten times a second, and when all are.
         stop: asked before a row is begun; true ends the run as an interrupt does.
 
@@ -78,7 +80,7 @@ def run(
         InterruptedRunError: stopped by the user; running again goes on from there.
     """
     loaded = load_task(task, settings=settings, model=model)
-    return run_loaded(loaded, limit=limit, out=out, cache=cache, progress=progress, stop=stop)
+    return run_loaded(loaded, limit=limit, out=out, cache=cache, save=save, progress=progress, stop=stop)
 
 
 def run_loaded(
@@ -87,10 +89,13 @@ def run_loaded(
     limit: int | None = None,
     out: str | Path | None = None,
     cache: bool | None = None,
+    save: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> RunResult:
     """`run` for a task that has been loaded."""
+    if save is not None:
+        _check_program(Path(save))
     pipeline = build(loaded, cache=cache is not False)
     limit = limit if limit is not None else loaded.task.run.limit
     with pipeline, loaded.document.placing():
@@ -99,11 +104,13 @@ def run_loaded(
         path = Path(out) if out is not None else Path("runs") / loaded.task.name / loaded.fingerprint
         with claimed(path, loaded.fingerprint):
             engine = Engine(loaded, pipeline, path, total, price, progress, stop or (lambda: False))
-            scores, summary = _finished(engine, islice(loaded.test(need_target=False), total))
+            scores, summary = finished(engine, islice(loaded.test(need_target=False), total))
+        if save is not None:
+            pipeline.save(save)
     return RunResult(path, scores, summary)
 
 
-def _finished(engine: Engine, rows: Iterator[Example]) -> tuple[Mapping[str, Score], Mapping[str, Any]]:
+def finished(engine: Engine, rows: Iterator[Example]) -> tuple[Mapping[str, Score], Mapping[str, Any]]:
     """Wait for a run. The first interrupt lets what is in flight come home; a second one does not wait."""
     future = engine.pipeline.submit(engine.run(rows))
     try:
@@ -115,6 +122,14 @@ def _finished(engine: Engine, rows: Iterator[Example]) -> tuple[Mapping[str, Sco
         except KeyboardInterrupt:
             future.cancel()
             raise InterruptedRunError("interrupted; run the same again to go on from here") from None
+
+
+def _check_program(path: Path) -> None:
+    """See that a program can be written there, before anything is paid for."""
+    if not path.name.endswith(PROGRAM):
+        raise TaskError(f"a saved program's name ends in {PROGRAM}", file=path, key="--save")
+    if not path.absolute().parent.is_dir():
+        raise TaskError("there is no such folder", file=path.absolute().parent, key="--save")
 
 
 def _lines(path: Path) -> Iterator[Record]:

@@ -38,7 +38,7 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None, planner: Plann
     for index, x in enumerate(islice(loaded.test(need_target=need_target), limit)):
         if need_target:
             check_target(loaded, pipeline.chain, x, source, index, "data.test")
-            _check_cluster(loaded, x, index)
+            _check_fields(loaded, x, index)
         try:
             if count and template.surely(x.inputs):
                 count += 1
@@ -49,6 +49,7 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None, planner: Plann
             if cloze not in clozes:
                 clozes.add(cloze)
                 pipeline.check(x)
+                _check_distributions(loaded, pipeline)
         except TemplateError as error:
             if not count:
                 raise
@@ -65,10 +66,19 @@ def survey(loaded: Loaded, pipeline: Pipeline, limit: int | None, planner: Plann
     return count
 
 
-def _check_cluster(loaded: Loaded, x: Example, index: int) -> None:
-    field = loaded.task.data.cluster
-    if field is not None and field not in x.inputs:
-        raise DataError(
-            f"row has no field {field!r} (data.cluster){did_you_mean(field, map(str, x.inputs))}",
-            **place(loaded.task.data.test, index, "data.test"),
-        )
+def _check_distributions(loaded: Loaded, pipeline: Pipeline) -> None:
+    for i, metric in enumerate(loaded.task.metrics):
+        if metric.needs_distribution and not pipeline.distributes:
+            what = f"{metric.use} judges label distributions, and the answer is read as text; use a verbalizer, or vote"
+            raise loaded.document.error(what, ("metrics", i))
+
+
+def _check_fields(loaded: Loaded, x: Example, index: int) -> None:
+    data = loaded.task.data
+    for key, fields in (("cluster", [data.cluster] if data.cluster is not None else []), ("slices", data.slices)):
+        for field in fields:
+            if field not in x.inputs:
+                raise DataError(
+                    f"row has no field {field!r} (data.{key}){did_you_mean(field, map(str, x.inputs))}",
+                    **place(data.test, index, "data.test"),
+                )

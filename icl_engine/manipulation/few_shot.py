@@ -318,6 +318,20 @@ class FewShot(Renderer):
         """The same with prompts that fit a budget."""
         return replace(self, budget=budget)
 
+    def writing(self, write: Callable[[Any], str]) -> FewShot:
+        """The same with answers of demonstrations written another way."""
+        return replace(self, write=write)
+
+    def shows(self, x: Example) -> bool:
+        """Whether x is among the demonstrations that all queries share."""
+        return self.identity(x) in self._everywhere
+
+    @cached_property
+    def _everywhere(self) -> frozenset[str]:
+        if self.retriever is None or self.retriever.per_query or not self.fitted:
+            return frozenset()
+        return frozenset(self.identity(d.example) for d in self.select(Example("", {})))
+
     def dump(self) -> Any:
         """What the retriever learned, as JSON; of a pool that is a file, its hash. None without a retriever."""
         if self.retriever is None or not self.fitted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from icl_engine.metrics.label import label_of
 from icl_engine.metrics.row import RowMetric
 
 
@@ -24,10 +25,13 @@ class Accuracy(RowMetric):
 
 
 class ExactMatch(RowMetric):
-    """The share of examples whose prediction is the target, but for outer white space; Wilson's interval."""
+    """The share of examples whose prediction is the target, but for outer white space; Wilson's interval.
+
+    What is no text is compared as JSON. An unreadable answer counts as wrong.
+    """
 
     use: Literal["exact_match"] = "exact_match"
 
     def row(self, prediction: Any, target: Any) -> float:
         """1 where their texts are equal."""
-        return float(str(prediction).strip() == str(target).strip())
+        return float(label_of(prediction).strip() == label_of(target).strip())

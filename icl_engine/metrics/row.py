@@ -15,7 +15,9 @@ class RowMetric(Metric):
         """The score of a readable answer, 0 (wrong) to 1 (right)."""
         raise NotImplementedError
 
-    def counts(self, prediction: Any, target: Any) -> tuple[float, Mapping[str, float]]:
+    def counts(
+        self, prediction: Any, target: Any, distribution: Mapping[str, float] | None = None
+    ) -> tuple[float, Mapping[str, float]]:
         """The row's score; an unreadable answer scores 0."""
         score = 0.0 if prediction is None else self.row(prediction, target)
         return score, {"score": score, "rows": 1}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from sys import intern
 from typing import Any
 
 from icl_engine.metrics.intervals import percentiles, resampled, wilson
@@ -28,6 +29,7 @@ class Tally:
     Args:
         metric: what is counted.
         seed: of the resampling.
+        units: the most units that are kept apart.
 
     >>> from icl_engine.metrics.accuracy import Accuracy
     >>> tally = Tally(Accuracy())
@@ -37,8 +39,9 @@ class Tally:
     0.3333333333333333
     """
 
-    def __init__(self, metric: Metric, seed: int = 0) -> None:
+    def __init__(self, metric: Metric, seed: int = 0, units: int = UNITS) -> None:
         self.metric, self.seed, self.n = metric, seed, 0
+        self._most = units
         self.clustered = False
         self.verdicts = not metric.graded
         """Whether every row so far was right or wrong."""
@@ -46,12 +49,17 @@ class Tally:
         self._clusters: dict[Any, int] = {}
         self._right = 0
 
-    def add(self, prediction: Any, target: Any, cluster: Any = None) -> float | None:
+    def add(
+        self, prediction: Any, target: Any, cluster: Any = None, distribution: Mapping[str, float] | None = None
+    ) -> float | None:
         """Count one row (prediction None: unreadable). Returns its own score, None where only sets have one."""
-        own, counts = self.metric.counts(prediction, target)
+        own, counts = self.metric.counts(prediction, target, distribution)
         unit = self._units[self._unit(cluster)]
         for name, amount in counts.items():
-            unit[name] = unit.get(name, 0) + amount
+            if name in unit:
+                unit[name] += amount
+            else:  # thousands of units and slices have the same names: one string each
+                unit[intern(name)] = amount
         self.n += 1
         self.verdicts = self.verdicts and own is not None
         self._right += own == 1.0
@@ -64,8 +72,8 @@ class Tally:
             known = self._clusters.get(cluster)
             if known is not None:
                 return known
-        if len(self._units) >= UNITS:
-            return _bucket(self.n if cluster is None else cluster, UNITS)
+        if len(self._units) >= self._most:
+            return _bucket(self.n if cluster is None else cluster, self._most)
         self._units.append({})
         if cluster is not None:
             self._clusters[cluster] = len(self._units) - 1
@@ -90,11 +98,13 @@ class Tally:
         return found
 
     def score(self) -> Score:
-        """The metric so far, with its 95% interval; 0 with the widest interval where no row has been counted."""
+        """The metric so far, with its 95% interval; the worst with the widest where no row has been counted."""
+        lowest, highest = sorted((self.metric.worst, self.metric.best))
         if not self.n:
-            return Score(0.0, (0.0, self.metric.best), 0)
+            return Score(self.metric.worst, (lowest, highest), 0)
         names = self.names
-        if self.verdicts and not self.clustered:  # a formula: nothing is resampled, numpy not loaded
+        apart = not self.clustered or len(self._units) == self.n
+        if self.verdicts and apart:  # a formula: nothing is resampled, numpy not loaded
             whole = {name: sum(unit.get(name, 0) for unit in self._units) for name in names}
             return Score(float(self.metric.value(whole)), wilson(self._right, self.n), self.n)
         matrix = self.matrix(names)
@@ -103,6 +113,11 @@ class Tally:
         low, high = percentiles(
             resampled(matrix.shape, lambda w: self.metric.value(named(names, w @ matrix), whole), seed=self.seed)
         )
+        if high - low < 1e-9 * (highest - lowest):  # units all alike, or one: resampling cannot tell what others may be
+            alike, _ = wilson(len(matrix), len(matrix))
+            low, high = (alike * value + (1 - alike) * end for end in (lowest, highest))
+        elif self.metric.biased:
+            low, high = max(lowest, 2 * value - high), min(highest, 2 * value - low)
         # In a handful of rows the percentiles may miss the value itself.
         return Score(value, (min(low, value), max(high, value)), self.n)
 

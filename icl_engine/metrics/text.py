@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 from icl_engine.errors import MissingExtraError
+from icl_engine.metrics.label import label_of
 from icl_engine.metrics.row import RowMetric
 from icl_engine.protocols import Metric, Sums
 
@@ -43,7 +44,41 @@ class Rouge(RowMetric):
 
     def row(self, prediction: Any, target: Any) -> float:
         """The F-measure of one answer."""
-        return float(self._scorer.score(str(target), str(prediction))[self.variant].fmeasure)
+        said, meant = label_of(prediction), label_of(target)
+        if self.variant == "rougeL":
+            return self._longest(said, meant)
+        return float(self._scorer.score(meant, said)[self.variant].fmeasure)
+
+    def _longest(self, said: str, meant: str) -> float:
+        """ROUGE-L of the package's words, without its table of words by words, which a run-on answer makes slow."""
+        from rouge_score.scoring import fmeasure
+
+        a, b = self._words.tokenize(said), self._words.tokenize(meant)
+        common = lcs_length(a, b)
+        return float(fmeasure(common / len(a), common / len(b))) if common else 0.0
+
+    @cached_property
+    def _words(self) -> Any:
+        from rouge_score.tokenizers import DefaultTokenizer
+
+        return DefaultTokenizer(self.stem)
+
+
+def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
+    """The length of the longest common subsequence, by bits (Hyyrö 2004): a bit for each place of the shorter.
+
+    >>> lcs_length("the cat sat on the mat".split(), "a cat sat on a mat".split())
+    4
+    """
+    long, short = (a, b) if len(a) >= len(b) else (b, a)
+    places: dict[str, int] = {}
+    for i, word in enumerate(short):
+        places[word] = places.get(word, 0) | 1 << i
+    full = rest = (1 << len(short)) - 1
+    for word in long:
+        matched = rest & places.get(word, 0)
+        rest = (rest + matched | rest - matched) & full
+    return len(short) - rest.bit_count()
 
 
 class _Corpus(Metric):
@@ -59,10 +94,12 @@ class _Corpus(Metric):
     def _scorer(self) -> Any:
         raise NotImplementedError
 
-    def counts(self, prediction: Any, target: Any) -> tuple[None, Mapping[str, float]]:
+    def counts(
+        self, prediction: Any, target: Any, distribution: Mapping[str, float] | None = None
+    ) -> tuple[None, Mapping[str, float]]:
         """The row's statistics, as sacrebleu's own resampling adds them up; an unreadable answer is an empty text."""
-        said = "" if prediction is None else str(prediction)
-        (found,) = self._scorer._extract_corpus_statistics([said], [[str(target)]])
+        said = "" if prediction is None else label_of(prediction)
+        (found,) = self._scorer._extract_corpus_statistics([said], [[label_of(target)]])
         return None, {f"{i:02}": count for i, count in enumerate(found)}
 
     def value(self, sums: Sums, whole: Sums | None = None) -> Any:

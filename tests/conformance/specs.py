@@ -5,6 +5,7 @@ A component that is added to `icl_engine.registry` needs an entry here, and is t
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,7 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
         "vllm": (Case({"base_url": "http://127.0.0.1:9/v1", "name": "some-model", "temperature": 0.5, "seed": 1}),),
     },
     "aligner": {
+        "abstain": (Case({"below": 0.5}), Case({"accuracy": 0.9, "rows": 8})),
         "after": (
             Case(
                 {},
@@ -117,7 +119,20 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
                 says="48 / 2 = 24\n####\n{}\n",
             ),
         ),
-        "batch_calibration": (Case({}), Case({"inputs": 4})),
+        "batch_calibration": (Case({}), Case({"inputs": 4, "strength": 0.5}), Case({"strength": "fitted", "rows": 16})),
+        "boolean": (
+            Case({}, targets=(True, False, 1, 0, "yes", "No", "TRUE", "false.", "wrong"), says="So the answer is {}."),
+            Case({}, targets=(True, False), says="{}, because it is so.\n\nQ: And now?\nA: yes"),
+            Case({"true": "plausible", "false": ["not plausible", 0]}, targets=(True, "not plausible", "0", False)),
+        ),
+        "boxed": (
+            Case(
+                {},
+                targets=("12", r"\frac{\sqrt{3}}{2}", r"\boxed{x}", " a ", -3, 0.5, True, r"\{1, 2\}"),
+                says="So {}.",
+            ),
+            Case({"take": "first"}, targets=("12", "(1, 2)"), says=r"{} or \boxed{3}"),
+        ),
         "choice": (
             Case({}, targets=("A", "Z", "(B)", "b", "[C]", "D.", "(e)", "**F**", "'g'", " H\n")),
             Case({"choices": ["A", "B", "C"]}, targets=("A", "b", "C"), says="It rains. So the answer is ({})."),
@@ -128,8 +143,32 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
             ),
             Case({"choices": {1: "yes", 2: "no", 10: True}}, targets=(1, "2", 10, "Yes", "no", True)),
             Case({"choices": {1: "yes", 2: "no", 10: True}}, targets=(1, "2", 10), says="{}) because it is so."),
+            Case({"options": "cities"}, targets=("A", "(b)", "Z"), says="I'd go with **{}**."),
         ),
         "contextual_calibration": (Case({}), Case({"inputs": ["N/A"]})),
+        "domain_calibration": (Case({}), Case({"texts": 2})),
+        "code": (
+            Case(
+                {},
+                targets=("x = 1", "if x:\n    y()\n", "  a\n b", "```\nx\n```", "~~~", 12, ["a", 1]),
+                says="Here:\n{}\nOK?",
+            ),
+            Case({"language": "json", "take": "first"}, targets=('{"a": 1}', "[]"), says="{}\n```json\n1\n```"),
+            Case({"bare": True}, targets=("x = 1", "two\nlines"), says="{}"),
+        ),
+        "date": (
+            Case(
+                {},
+                targets=("2021-03-05", "March 5, 2021", "5th of March 2021", "25.03.2021"),
+                says="2020-01-01? No, {}.",
+            ),
+            Case(
+                {"order": "month_first", "take": "first"},
+                targets=("03/04/2021", "3-4-99"),
+                says="{}, and then 05/06/2021",
+            ),
+            Case({"order": "day_first"}, targets=("03/04/2021", datetime.date(2024, 2, 29)), says="On {}"),
+        ),
         "identity": (
             Case({}, targets=("Paris", "", " a\n", "two\nlines", 12, 0.5, True, None, ["a", 1], {"k": "é"})),
             Case({"strip": False}, targets=("Paris", " a\n", 12, False)),
@@ -143,6 +182,14 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
                 says="Here you are:\n```json\n{}\n```\nIs that (all of) it?",
             ),
         ),
+        "knn_prompting": (Case({}), Case({"k": 1, "rows": 8})),
+        "label_mapping": (
+            Case({"kind": "frequency"}, targets=("a", 1, True, " a ", ["a"])),
+            Case({"kind": "iterative", "rounds": 2}, targets=("a",)),
+            Case({"smoothing": 0.5}, targets=("a",)),
+            Case({"kind": "bayesian_plus", "top": 2, "rows": 8}, targets=("a",)),
+        ),
+        "linear": (Case({"form": "full", "c": 1.0}), Case({"form": "diagonal", "c": 0.1, "rows": 8})),
         "list": (
             Case({}, targets=(["red", "green"], ["one"], [], ("x", "y", "x"), [1, -2.5, True, None], [" a ", "", "b"])),
             Case({}, targets=("red, green,blue", "a\nb\n", "red", "none", "", 12, ["none", "none"], ["(a)", "1.5"])),
@@ -163,27 +210,77 @@ CASES: Mapping[Kind, Mapping[str, tuple[Case, ...]]] = {
                 says="It was 10 at first. Now it is {}.",
             ),
             Case({"take": "first"}, targets=(12, -0.5, "1,000", "3/4", "€2.50", "1E+05"), says="{} of 100, or 1 in 2"),
+            Case(
+                {"decimal": ",", "percent": "fraction"},
+                targets=(12, -0.5, 1e-7, "1.234,5", "50%", "3,14", r"\frac{3}{4}", "1½"),
+                says="Die Antwort ist **{}**.",
+            ),
         ),
+        "reask": (Case({}), Case({"say": "Once more:"})),
         "regex": (
             Case({"pattern": r"(?s).+"}, targets=("Paris", " a \n", "two\nlines", 12, True, ["a", 1])),
             Case({"pattern": r"-?\d+", "take": "last"}, targets=("12", -3, 0)),
             Case({"pattern": r"(?i)\b(?P<it>yes|no)\b", "group": "it"}, targets=("yes", "No")),
             Case({"pattern": r"\w+", "take": "all"}, targets=(["a", "b"], ["one"], ("x", "y", "x"))),
             Case({"pattern": r"\w+", "take": "all"}, targets=("a", 12)),
+            Case(
+                {"pattern": r"(?P<city>[A-Z]\w+)(?: in (?P<year>\d{4}))?(?P<rest>, .*)?", "group": ["city", "year"]},
+                targets=("Rome in 2020", {"city": "Rome", "year": None}),
+            ),
+        ),
+        "temperature": (Case({}), Case({"t": 2.0}), Case({"rows": 8})),
+        "spans": (
+            Case(
+                {},
+                targets=(
+                    [{"type": "person", "text": "Ann"}, {"type": "place", "text": "New York"}],
+                    {"person": ["Ann", "Bo"], "place": "Rome, Italy"},
+                    [],
+                    [{"type": "title", "text": 'the "end"; part 2'}, {"type": "title", "text": "U.S."}],
+                ),
+            ),
+            Case(
+                {"types": ["person", "place"], "format": "lines", "unaligned": "drop", "field": "t"},
+                targets=([{"type": "Person", "text": "Ann"}, {"type": "place", "text": "Rome"}], "person: Ann", []),
+                says="Here you are:\n{}\n",
+            ),
+            Case(
+                {"types": ["person", "place"], "format": "json", "nearest": None},
+                targets=([{"type": "person", "text": "Ann\nLee"}, {"type": "place", "text": "(x): y"}], []),
+                says="```json\n{}\n```",
+            ),
         ),
         "verbalizer": (
             Case({"labels": {"pos": ["good", "great"], "neg": "bad"}}, targets=("pos", "neg")),
             Case({"labels": {0: "no", 2: "no way", True: "NO"}, "scores": "trie"}, targets=(0, "0", 2, "2", True)),
             Case({"labels": {"a": "(A)", "b": "B.", "c": '"'}, "read": "text"}, targets=("a", "b", "c")),
+            Case(
+                {"labels": {"ent": ["entailment", "true"], "not": ["not_entailment", "false"]}, "nearest": None},
+                targets=("ent", "not"),
+                says="So the answer is **{}**.",
+            ),
         ),
-        "vote": (Case({}), Case({"samples": 8, "longest": 3}), Case({"samples": 4, "stop_early": False})),
+        "vote": (
+            Case({}),
+            Case({"samples": 8, "longest": 3}),
+            Case({"samples": 4, "stop_early": False}),
+            Case({"weights": "steps"}),
+            Case({"weights": "stated", "confidence": r"(?i)sure: (\S+)", "certain": 1, "temperature": 0.5}),
+        ),
     },
     "metric": {
         "accuracy": (Case({}), Case({"name": "right"})),
+        "balanced_accuracy": (Case({}),),
         "bleu": (Case({}), Case({"tokenize": "char", "lowercase": True})),
+        "brier": (Case({}),),
         "chrf": (Case({}), Case({"word_order": 2, "lowercase": True})),
+        "ece": (Case({}), Case({"bins": 1, "name": "gap"})),
         "exact_match": (Case({}),),
+        "log_loss": (Case({}),),
         "macro_f1": (Case({}),),
+        "mcc": (Case({}),),
+        "micro_f1": (Case({}),),
+        "numeric": (Case({}), Case({"absolute": 0.5, "relative": 0.0}), Case({"equal": "math"})),
         "rouge": (
             Case({}),
             Case({"variant": "rouge1", "stem": True}),

@@ -17,7 +17,8 @@ from conformance.specs import Case, cases, made
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from icl_engine.protocols import Batched, Probing, Reader, Scorer
+from icl_engine.errors import TaskError
+from icl_engine.protocols import Answered, Batched, Fitting, Grounded, Probing, Reader, Scorer
 from icl_engine.registry import resolve
 from icl_engine.types import Example, LabelScores, Reading
 
@@ -35,9 +36,11 @@ def same(one: Any, other: Any) -> bool:
 ALL = cases("aligner")
 EVERY = pytest.mark.parametrize(("name", "case"), ALL)
 ONCE = pytest.mark.parametrize(("name", "case"), [c for i, c in enumerate(ALL) if not any(same(c, d) for d in ALL[:i])])
-READERS = [c for c in ALL if isinstance(made("aligner", *c.values), Reader)]
+CORRECTIONS = [c for c in ALL if made("aligner", *c.values).corrects]
+READERS = [c for c in ALL if c not in CORRECTIONS and isinstance(made("aligner", *c.values), Reader)]
 SCORERS = [c for c in ALL if isinstance(made("aligner", *c.values), Scorer)]
-CORRECTIONS = [c for c in ALL if isinstance(made("aligner", *c.values), Probing | Batched)]
+PRIORS = [c for c in CORRECTIONS if isinstance(made("aligner", *c.values), Probing | Batched)]
+LEARNERS = [c for c in ALL if isinstance(step := made("aligner", *c.values), Fitting) and step.learns]
 LABELS = ("a", "b", "c")
 KINDS = {"identity", "structural", "statistical", "linear"}
 LONG = {
@@ -123,15 +126,17 @@ DISTRIBUTIONS = st.tuples(*[st.floats(0, 1)] * len(LABELS)).filter(lambda w: sum
 
 
 def fitted(step: Any, distributions: list[dict[str, float]]) -> Any:
-    """The step's state, had it seen these distributions; None for a step that learns nothing."""
+    """The step's state, had it seen these distributions, each once with each target; None where it learns nothing."""
     if isinstance(step, Probing):
         return step.fit_probes(distributions)
+    rows = [Answered(max(p, key=p.__getitem__), p, y) for p in distributions for y in LABELS]
     if isinstance(step, Batched):
         gathered = step.start()
         for distribution in distributions:
             gathered = step.gather(gathered, distribution)
-        return step.finish(gathered)
-    return None
+        state = step.finish(gathered)
+        return step.finish(gathered, step.fit(rows, state)) if isinstance(step, Fitting) and step.learns else state
+    return step.fit(rows) if isinstance(step, Fitting) and step.learns else None
 
 
 UNIFORM = {label: 1 / len(LABELS) for label in LABELS}
@@ -140,8 +145,8 @@ UNIFORM = {label: 1 / len(LABELS) for label in LABELS}
 def taken(step: Any, reading: Reading) -> Reading:
     result = step.apply(reading, fitted(step, [UNIFORM]))
     assert isinstance(result, Reading)
-    assert result.status in ("ok", "unparsed")
-    if result.status == "unparsed":
+    assert result.status in ("ok", "unparsed", "abstained")
+    if result.status != "ok":
         assert result.value is None
     return result
 
@@ -405,11 +410,16 @@ def test_a_scorer_writes_a_word_that_it_asks_for(name: str, case: Case) -> None:
 
 @pytest.mark.parametrize(("name", "case"), CORRECTIONS)
 @given(seen=st.lists(DISTRIBUTIONS, min_size=1, max_size=5), p=DISTRIBUTIONS)
+@UNHURRIED
 def test_a_corrected_distribution_sums_to_one_over_the_same_labels(
     name: str, case: Case, seen: list[dict[str, float]], p: dict[str, float]
 ) -> None:
     step = made("aligner", name, case)
-    result = step.apply(Reading(value="a", distribution=p), fitted(step, seen))
+    result = step.apply(Reading(value=max(p, key=p.__getitem__), distribution=p), fitted(step, seen))
+    if result.status == "unparsed":  # all of p is on labels that stand for none of the task's
+        assert isinstance(step, Reader)
+        assert result.distribution is None
+        return
     assert isinstance(result.distribution, Mapping)
     assert set(result.distribution) == set(LABELS)
     assert all(q >= 0 for q in result.distribution.values())
@@ -417,15 +427,17 @@ def test_a_corrected_distribution_sums_to_one_over_the_same_labels(
     assert result.distribution[result.value] == max(result.distribution.values())
 
 
-@pytest.mark.parametrize(("name", "case"), CORRECTIONS)
+@pytest.mark.parametrize(("name", "case"), PRIORS)
 @given(p=DISTRIBUTIONS)
+@UNHURRIED
 def test_a_uniform_prior_corrects_nothing(name: str, case: Case, p: dict[str, float]) -> None:
     step = made("aligner", name, case)
     assert step.apply(Reading(distribution=p), fitted(step, [UNIFORM])).distribution == pytest.approx(p)
 
 
-@pytest.mark.parametrize(("name", "case"), CORRECTIONS)
+@pytest.mark.parametrize(("name", "case"), [*CORRECTIONS, *named("abstain")])
 @given(seen=st.lists(DISTRIBUTIONS, min_size=1, max_size=5), p=DISTRIBUTIONS)
+@UNHURRIED
 def test_what_a_correction_learned_survives_json(
     name: str, case: Case, seen: list[dict[str, float]], p: dict[str, float]
 ) -> None:
@@ -435,19 +447,20 @@ def test_what_a_correction_learned_survives_json(
     assert step.apply(reading, json.loads(json.dumps(state))) == step.apply(reading, state)
 
 
-@pytest.mark.parametrize(("name", "case"), CORRECTIONS)
+@pytest.mark.parametrize(("name", "case"), [c for c in CORRECTIONS if c not in named("label_mapping")])
 def test_a_correction_leaves_a_reading_without_a_distribution_alone(name: str, case: Case) -> None:
     step = made("aligner", name, case)
     reading = Reading(text="yes", value="a")
     assert step.apply(reading, fitted(step, [UNIFORM])) == reading
 
 
-@pytest.mark.parametrize(("name", "case"), [c for c in CORRECTIONS if isinstance(made("aligner", *c.values), Probing)])
+@pytest.mark.parametrize(("name", "case"), [c for c in PRIORS if isinstance(made("aligner", *c.values), Probing)])
 def test_probes_hold_nothing_of_the_example_and_leave_it_alone(name: str, case: Case) -> None:
     step = made("aligner", name, case)
     inputs = {"text": "secret", "words": ["secret", {"deep": "secret"}]}
     x = Example(0, copy.deepcopy(inputs), "secret")
-    probes = step.probes(x)
+    pool = [Example(1, {"text": "other words", "words": ["no", {"deep": "1 2"}]})]
+    probes = step.probes(x, step.ground(pool, 0) if isinstance(step, Grounded) else None)
     assert probes
     for probe in probes:
         assert set(probe.inputs) == set(inputs)
@@ -456,10 +469,43 @@ def test_probes_hold_nothing_of_the_example_and_leave_it_alone(name: str, case: 
     assert x == Example(0, inputs, "secret")
 
 
-@pytest.mark.parametrize(("name", "case"), [c for c in CORRECTIONS if isinstance(made("aligner", *c.values), Batched)])
+@pytest.mark.parametrize(("name", "case"), [c for c in PRIORS if isinstance(made("aligner", *c.values), Batched)])
 def test_a_batch_step_does_not_depend_on_the_order_of_rows(name: str, case: Case) -> None:
     step = made("aligner", name, case)
     seen = [normalised((0.5, 0.25, 0.25)), normalised((0.125, 0.5, 0.375)), UNIFORM]
     reading = Reading(distribution=normalised((0.2, 0.3, 0.5)))
     forth, back = step.apply(reading, fitted(step, seen)), step.apply(reading, fitted(step, seen[::-1]))
     assert forth.distribution == pytest.approx(back.distribution)
+
+
+# -- steps that learn from labelled rows
+
+
+@pytest.mark.parametrize(("name", "case"), LEARNERS)
+@given(seen=st.lists(st.tuples(DISTRIBUTIONS, st.sampled_from(LABELS)), min_size=1, max_size=8), data=st.data())
+@UNHURRIED
+def test_a_fit_is_plain_data_whatever_the_rows_and_their_order(
+    name: str, case: Case, seen: list[tuple[dict[str, float], str]], data: st.DataObject
+) -> None:
+    step = made("aligner", name, case)
+    rows = [Answered(max(p, key=p.__getitem__), p, y) for p, y in seen]
+    prior = {"prior": UNIFORM, "rows": 1} if isinstance(step, Batched) else None
+    state = step.fit(rows, prior)
+    assert json.loads(json.dumps(state, allow_nan=False)) == state
+    assert 0 < state["rows"] <= len(rows)
+    assert all(isinstance(told, str) and len(told) < 400 and "\n" not in told for told in state["told"])
+    assert step.fit(data.draw(st.permutations(rows)), prior) == state
+
+
+@pytest.mark.parametrize(("name", "case"), LEARNERS)
+def test_a_fit_on_rows_that_say_nothing_is_a_mistake_that_names_the_step(name: str, case: Case) -> None:
+    step = made("aligner", name, case)
+    for rows in ([], [Answered(None, None, "a")]):
+        with pytest.raises(TaskError, match=name):
+            step.fit(rows, {"prior": {}, "rows": 0})
+
+
+@pytest.mark.parametrize(("name", "case"), [c for c in ALL if c not in LEARNERS])
+def test_a_step_that_learns_nothing_says_so(name: str, case: Case) -> None:
+    step = made("aligner", name, case)
+    assert not isinstance(step, Fitting) or step.learns == 0

@@ -12,6 +12,7 @@ from conformance.specs import Case, cases, made
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from icl_engine.metrics.label import label_of
 from icl_engine.metrics.tally import Tally
 from icl_engine.protocols import Metric
 from icl_engine.types import Score
@@ -39,22 +40,42 @@ MEANT = st.sampled_from(["a bad cab faced decade", "each bee had a bead", "cabba
 OTHER = st.sampled_from(["no", "until noon", "Our plum trip is out. Minus oil, plus sun", "I sit in t r u s t"])
 
 
+def sure(prediction: Any) -> Mapping[str, float] | None:
+    """The distribution of a model that is sure of its answer."""
+    return None if prediction is None else {label_of(prediction): 1.0}
+
+
 def scored(metric: Metric, pairs: Pairs, seed: int = 0, clusters: Sequence[Any] = ()) -> Score:
     tally = Tally(metric, seed)
     for i, (prediction, target) in enumerate(pairs):
-        tally.add(prediction, target, clusters[i] if clusters else None)
+        tally.add(prediction, target, clusters[i] if clusters else None, sure(prediction))
     return tally.score()
 
 
 def own_scores(metric: Metric, pairs: Pairs) -> list[float | None]:
     tally = Tally(metric)
-    return [tally.add(prediction, target) for prediction, target in pairs]
+    return [tally.add(prediction, target, None, sure(prediction)) for prediction, target in pairs]
+
+
+def scale(metric: Metric) -> tuple[float, float]:
+    """The lowest and the highest value."""
+    return min(metric.worst, metric.best), max(metric.worst, metric.best)
+
+
+def gained(metric: Metric, value: float) -> float:
+    """How much better than the worst a value is."""
+    return metric.worst - value if metric.lower else value - metric.worst
+
+
+def tells_nothing(metric: Metric, value: float) -> bool:
+    """Whether a value is what wrong answers get: the worst, or, of a correlation, at most 0."""
+    return value <= 0 if metric.worst < 0 else value == near(metric.worst)
 
 
 def summed(metric: Metric, pairs: Pairs) -> dict[str, float]:
     sums: dict[str, float] = {}
     for prediction, target in pairs:
-        for name, amount in metric.counts(prediction, target)[1].items():
+        for name, amount in metric.counts(prediction, target, sure(prediction))[1].items():
             sums[name] = sums.get(name, 0) + amount
     return sums
 
@@ -84,8 +105,8 @@ def test_the_value_lies_in_its_interval_and_every_row_counts(name: str, case: Ca
     metric = made("metric", name, case)
     score = scored(metric, pairs)
     assert score.n == len(pairs)
-    # sacrebleu's perfect BLEU is 100.00000000000004.
-    assert 0 <= score.ci95[0] <= score.value <= score.ci95[1] <= metric.best + 1e-9
+    low, high = scale(metric)
+    assert low <= score.ci95[0] <= score.value <= score.ci95[1] <= high + 1e-9
 
 
 @EVERY
@@ -97,7 +118,8 @@ def test_clusters_change_the_interval_and_never_the_value(
     metric = made("metric", name, case)
     score = scored(metric, pairs, clusters=clusters)
     assert (score.value, score.n) == (near(valued(metric, pairs)), len(pairs))
-    assert 0 <= score.ci95[0] <= score.value <= score.ci95[1] <= metric.best + 1e-9
+    low, high = scale(metric)
+    assert low <= score.ci95[0] <= score.value <= score.ci95[1] <= high + 1e-9
 
 
 @EVERY
@@ -131,7 +153,8 @@ def test_the_order_of_rows_does_not_change_the_value(name: str, case: Case, pair
 def test_a_rows_own_score_is_right_or_wrong_unless_the_metric_is_graded(name: str, case: Case, pairs: Pairs) -> None:
     metric = made("metric", name, case)
     for own in own_scores(metric, pairs):
-        assert own is None or (0 <= own <= 1 if metric.graded else own in (0.0, 1.0))
+        low, high = (0.0, 1.0) if not metric.lower else scale(metric)
+        assert own is None or (low <= own <= high if metric.graded else own in (0.0, 1.0))
 
 
 @EVERY
@@ -139,9 +162,11 @@ def test_a_rows_own_score_is_right_or_wrong_unless_the_metric_is_graded(name: st
 @given(targets=st.lists(MEANT, min_size=1, max_size=6))
 def test_right_answers_give_the_best_value(name: str, case: Case, targets: list[str]) -> None:
     metric = made("metric", name, case)
+    if metric.worst < 0:  # a correlation with what never changes is none
+        targets = [*targets, "another", "still another"]
     pairs = [(target, target) for target in targets]
     assert valued(metric, pairs) == near(metric.best)
-    assert set(own_scores(metric, pairs)) <= {None, 1.0}
+    assert set(own_scores(metric, pairs)) <= {None, 0.0 if metric.lower else 1.0}
 
 
 @EVERY
@@ -149,8 +174,8 @@ def test_right_answers_give_the_best_value(name: str, case: Case, targets: list[
 @given(pairs=st.lists(st.tuples(OTHER, MEANT), min_size=1, max_size=6))
 def test_wrong_answers_give_nothing(name: str, case: Case, pairs: Pairs) -> None:
     metric = made("metric", name, case)
-    assert valued(metric, pairs) == 0.0
-    assert set(own_scores(metric, pairs)) <= {None, 0.0}
+    assert tells_nothing(metric, valued(metric, pairs))
+    assert set(own_scores(metric, pairs)) <= {None, metric.worst}
 
 
 @EVERY
@@ -160,24 +185,29 @@ def test_no_answer_is_a_wrong_answer(name: str, case: Case, targets: list[Any]) 
     metric = made("metric", name, case)
     pairs = [(None, target) for target in targets]
     score = scored(metric, pairs)
-    assert (score.value, score.n) == (0.0, len(targets))
-    assert set(own_scores(metric, pairs)) <= {None, 0.0}
+    assert tells_nothing(metric, score.value)
+    assert score.n == len(targets)
+    assert set(own_scores(metric, pairs)) <= {None, metric.worst}
 
 
 @EVERY
 @COUNTED
 @given(pairs=PAIRS, target=ANSWERS)
-def test_a_row_without_an_answer_never_raises_the_value(name: str, case: Case, pairs: Pairs, target: Any) -> None:
+def test_a_row_without_an_answer_never_makes_the_value_better(name: str, case: Case, pairs: Pairs, target: Any) -> None:
     metric = made("metric", name, case)
-    assert valued(metric, [*pairs, (None, target)]) <= valued(metric, pairs) + 1e-9
+    if metric.worst < 0:
+        return  # a correlation: one row more changes what the others tell, whatever was answered
+    with_it, without = valued(metric, [*pairs, (None, target)]), valued(metric, pairs)
+    assert gained(metric, with_it) <= gained(metric, without) + 1e-9
 
 
 @EVERY
 @COUNTED
 @given(pairs=PAIRS, target=MEANT)
-def test_an_answer_that_goes_missing_never_raises_the_value(name: str, case: Case, pairs: Pairs, target: str) -> None:
+def test_an_answer_that_goes_missing_never_makes_it_better(name: str, case: Case, pairs: Pairs, target: str) -> None:
     metric = made("metric", name, case)
-    assert valued(metric, [*pairs, (None, target)]) <= valued(metric, [*pairs, (target, target)]) + 1e-9
+    missing, there = valued(metric, [*pairs, (None, target)]), valued(metric, [*pairs, (target, target)])
+    assert gained(metric, missing) <= gained(metric, there) + 1e-9
 
 
 # -- sums
@@ -192,7 +222,7 @@ def test_the_sums_of_two_halves_give_the_whole(name: str, case: Case, pairs: Pai
     together = {key: first.get(key, 0) + second.get(key, 0) for key in {*first, *second}}
     tally = Tally(metric)
     for prediction, target in pairs:
-        tally.add(prediction, target)
+        tally.add(prediction, target, None, sure(prediction))
     matrix = tally.matrix(tally.names)
     assert matrix.shape == (len(pairs), len(tally.names))
     assert (matrix >= 0).all()
@@ -221,7 +251,7 @@ def test_the_value_of_arrays_is_that_of_their_elements(name: str, case: Case, se
 @EVERY
 def test_an_empty_tally_has_a_score_of_no_rows(name: str, case: Case) -> None:
     metric = made("metric", name, case)
-    assert scored(metric, []) == Score(0.0, (0.0, metric.best), 0)
+    assert scored(metric, []) == Score(metric.worst, scale(metric), 0)
 
 
 @EVERY
@@ -229,7 +259,7 @@ def test_a_score_may_be_taken_between_rows(name: str, case: Case) -> None:
     pairs: Pairs = [("a", "a"), ("b", "a"), (None, "b")]
     tally = Tally(made("metric", name, case))
     for n, pair in enumerate(pairs, start=1):
-        tally.add(*pair)
+        tally.add(*pair, None, sure(pair[0]))
         assert tally.score() == scored(made("metric", name, case), pairs[:n])
 
 

@@ -279,3 +279,28 @@ def test_rows_answered_before_a_kill_stay_as_they_were(tmp_path: Path) -> None:
     after = predictions.read_bytes()
     assert after.startswith(before)
     assert after.count(b"\n") == 20
+
+
+def test_a_run_is_rescored_without_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {"positive": ["very good", "great"], "negative": "bad news"}
+    verbalizer = {"use": "verbalizer", "labels": words, "want": "distribution"}
+    task = {
+        "name": "told",
+        "data": {"test": [{"text": f"film {i}", "label": "negative"} for i in range(4)], "target": "label"},
+        "input": {"template": {"inline": "Review: {{ text }}\nSentiment: {{ answer }}"}},
+        "model": "gemma-3-270m",
+        "output": [verbalizer],
+        "metrics": ["accuracy"],
+        "run": {"cache": False},
+    }
+    first = icl.run(task, out=tmp_path / "first")
+    told = [json.loads(line) for line in (first.path / "answers.jsonl").read_text().splitlines()]
+    assert all(len({key for key, *_ in answer["requests"]}) > 1 for answer in told)
+    monkeypatch.setattr(gguf, "locate", lambda name: pytest.fail(f"{name} was opened"))
+    again = icl.rescore(first.path, task, out=tmp_path / "second")
+    for name in ("answers.jsonl", "predictions.jsonl"):
+        assert (again.path / name).read_bytes() == (first.path / name).read_bytes()
+    assert again.summary["usage"] == {**first.summary["usage"], "paid": 0, "cached": first.summary["usage"]["paid"]}
+    calibrated = {**task, "output": [verbalizer, {"use": "batch_calibration"}]}
+    third = icl.rescore(first.path, calibrated, out=tmp_path / "third")
+    assert third.summary["usage"] == again.summary["usage"]

@@ -171,6 +171,21 @@ def test_no_end_of_an_interval_is_minus_nothing() -> None:
     assert "95% CI 0.0 to 20.0" in sentence(pair, ["A", "B"], Compared((), 30, None, (), (), (pair,)))
 
 
+@pytest.mark.parametrize(
+    ("metric", "best", "worst", "p", "says"),
+    [
+        ("mcc", 1.0, -1.0, 0.01, "mcc: B is better than A by 10.0 points, 95% CI 2.0 to 20.0, p = 0.01, n = 30"),
+        ("ece", 0.0, 1.0, 0.01, "ece (lower is better): A is better than B by 10.0 points, 95% CI 2.0 to 20.0"),
+        ("brier", 0.0, 2.0, 0.01, "brier (lower is better): A is better than B by 0.1000, 95% CI 0.0200 to 0.2000"),
+        ("log_loss", 0.0, 36.0, 0.2, "log_loss (lower is better): no difference shown: B is 0.1000 above A, 95% CI"),
+        ("bleu", 100.0, 0.0, 0.01, "bleu: B is better than A by 0.1 points, 95% CI 0.0 to 0.2"),
+    ],
+)
+def test_a_sentence_knows_which_end_is_better(metric: str, best: float, worst: float, p: float, says: str) -> None:
+    pair = Pair(metric, 0, 1, best, Comparison(0.1, (0.02, 0.2), p, "randomisation"), p, worst)
+    assert sentence(pair, ["A", "B"], Compared((), 30, None, (), (), (pair,))).startswith(says)
+
+
 # -- JSON
 
 
@@ -193,6 +208,7 @@ def test_the_json_has_every_figure(finish: Finish, icl: CommandLine) -> None:
         "a": "a",
         "b": "b",
         "difference": pytest.approx(7 / 40),
+        "lower_is_better": False,
         "p": p,
         "p_holm": p,
         "test": "mcnemar",

@@ -183,7 +183,8 @@ def test_where_no_tokenizer_answers_tokens_are_estimated(
     task = write_task(model={**at(server), "base_url": address or server.url})
     found = planned(icl, task, "--tokenize")
     assert found["counted_by"] == "estimate"
-    assert found["notes"] == ["the model shows no tokenizer"]
+    assert found["notes"][0] == "the model shows no tokenizer"
+    assert [note.split(":")[0] for note in found["notes"][1:]] == ["label scores are not calibrated"]
     low, high = found["prompt_tokens_range"]
     assert low < found["prompt_tokens"] < high
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import isclose, sqrt
 from random import Random
+from time import perf_counter
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from icl_engine.metrics.f1 import MacroF1, SpanF1, TokenF1
 from icl_engine.metrics.intervals import Z95, chunks, percentiles, resampled, wilson
 from icl_engine.metrics.row import RowMetric
 from icl_engine.metrics.tally import UNITS, Tally, named
-from icl_engine.metrics.text import Bleu, Chrf, Rouge
+from icl_engine.metrics.text import Bleu, Chrf, Rouge, lcs_length
 from icl_engine.protocols import Metric
 from icl_engine.types import Score
 
@@ -139,6 +140,7 @@ def test_accuracy_judges_one_answer(prediction: Any, target: Any, right: float) 
         ("The Paris", "Paris", 0.0),
         ("New  York", "New York", 0.0),
         (1, "1", 1.0),
+        ('{"a": [true]}', {"a": [True]}, 1.0),
         ("", "", 1.0),
         (None, "None", 0.0),
         (None, "", 0.0),
@@ -482,6 +484,28 @@ def test_rouge_gives_the_values_computed_by_hand(
     assert Tally(Rouge(variant=variant, stem=stem)).add(said, meant) == pytest.approx(f1)
 
 
+@DETERMINISTIC
+@given(st.text("abc .", max_size=30), st.text("abc .", max_size=30))
+def test_rouge_l_equals_rouge_scores_of_any_text(said: str, meant: str) -> None:
+    assert Rouge().row(said, meant) == RougeScorer(["rougeL"]).score(meant, said)["rougeL"].fmeasure
+
+
+@DETERMINISTIC
+@given(st.lists(st.sampled_from("abcd"), max_size=12), st.lists(st.sampled_from("abcd"), max_size=12))
+def test_the_longest_common_subsequence_is_that_of_the_table(a: list[str], b: list[str]) -> None:
+    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            table[i + 1][j + 1] = table[i][j] + 1 if x == y else max(table[i][j + 1], table[i + 1][j])
+    assert lcs_length(a, b) == lcs_length(b, a) == table[-1][-1]
+
+
+def test_a_run_on_answer_takes_rouge_l_no_time() -> None:
+    began = perf_counter()
+    Rouge().row("the cat sat on the mat " * 2_500, "a cat sat on a mat " * 25)
+    assert perf_counter() - began < 1.0
+
+
 @pytest.mark.parametrize(
     ("metric", "package"), [(Rouge(), "rouge-score"), (Bleu(), "sacrebleu"), (Chrf(), "sacrebleu")]
 )
@@ -598,6 +622,23 @@ def test_right_and_wrong_in_clusters_have_the_clusters_interval_and_not_wilsons(
     plain, clustered = scored(Accuracy(), verdicts), scored(Accuracy(), verdicts, clusters=clusters)
     assert plain.ci95 == wilson(130, 200)
     assert width(clustered) == pytest.approx(width(plain) * sqrt(5), rel=0.15)
+
+
+def test_clusters_of_one_row_each_are_rows() -> None:
+    verdicts = [("a" if i % 3 else "b", "a") for i in range(30)]
+    assert scored(Accuracy(), verdicts, clusters=list(range(30))) == scored(Accuracy(), verdicts)
+    assert scored(Accuracy(), verdicts, clusters=[0, *range(29)]).ci95 != wilson(20, 30)
+
+
+@pytest.mark.parametrize("right", [0, 1])
+@pytest.mark.parametrize("n", [1, 2, 10, 100])
+def test_units_that_are_all_alike_have_wilsons_interval_of_units(n: int, right: int) -> None:
+    """Resampling would give an interval without width, of one row even."""
+    assert degrees([right] * n).ci95 == pytest.approx(wilson(right * n, n))
+    clustered = scored(Accuracy(), [(right, 1)] * 2 * n, clusters=[i // 2 for i in range(2 * n)])
+    assert clustered.ci95 == pytest.approx(wilson(right * n, n))
+    alike, _ = wilson(n, n)
+    assert degrees([1 / 3] * n).ci95 == pytest.approx((alike / 3, 1 - alike * 2 / 3))
 
 
 def test_a_tally_knows_whether_its_rows_were_right_or_wrong() -> None:

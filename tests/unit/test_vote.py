@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from math import exp
 from typing import Any
 
 import pytest
@@ -223,6 +224,111 @@ def test_no_more_vote_than_are_drawn(keys: dict[str, int]) -> None:
         Vote(**keys)
 
 
+# -- weighted
+
+
+def weighed(vote: Vote, texts: Sequence[str], values: Sequence[Any]) -> dict[str, float]:
+    """The distribution that a vote gives, all of its samples read."""
+    distribution = vote.decide([Reading(t, v) for t, v in zip(texts, values, strict=True)], texts)[1].distribution
+    assert distribution is not None
+    return dict(distribution)
+
+
+def test_a_sure_sample_outweighs_two_that_are_not() -> None:
+    texts = ["4. Confidence: 50%", "4. Confidence: 60%", "9. Confidence: 95%"]
+    first, reading = Vote(samples=3, weights="stated", temperature=0.2).decide(
+        [Reading(t, int(t[0])) for t in texts], texts
+    )
+    sums = {"4": exp(0.5 / 0.2) + exp(0.6 / 0.2), "9": exp(0.95 / 0.2)}
+    assert (first, reading.value) == (2, 9)
+    assert reading.distribution == pytest.approx({a: w / sum(sums.values()) for a, w in sums.items()})
+    share = sums["9"] / sum(sums.values())
+    assert reading.trace == (f"vote: 1 of 3 read samples with {share:.1%} of the weight (stated), of 3 at most",)
+    assert Vote(samples=3, weights="stated").decide([Reading(t, int(t[0])) for t in texts], texts)[1].value == 4
+    assert Vote(samples=3).decide([Reading(t, int(t[0])) for t in texts], texts)[1].value == 4
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "confidence"),
+    [
+        ({}, "Confidence: 80", 0.8),
+        ({}, "**Confidence:** 80%", 0.8),
+        ({}, "my confidence is about 62.5 %.", 0.625),
+        ({}, "Confidence: 20. No: confidence 90", 0.9),
+        ({}, "Confidence: 999", 1.0),
+        ({}, "Confidence: high", None),
+        ({}, "", None),
+        ({"certain": 1}, "Confidence: 0.9", 0.9),
+        ({"certain": 1}, "Confidence: 90%", 0.9),
+        ({"certain": 10}, "Confidence (1-10): 8", 0.1),  # the first number there is
+        ({"certain": 10, "confidence": r"Sure: (\d+)/10"}, "Sure: 8/10", 0.8),
+        ({"confidence": r"p=(\S+)"}, "p=nan", None),
+        ({"confidence": r"p=(\S+)"}, "p=inf", 1.0),
+        ({"confidence": r"p=(\S+)"}, "p=-3", 0.0),
+        ({"confidence": r"p=(x)?"}, "p=1", None),
+        ({}, "confidence " * 100_000 + "70", 0.7),
+        ({}, "Confidence: " + "9" * 10_000, 1.0),
+    ],
+)
+def test_the_confidence_that_a_sample_states_last(keys: dict[str, Any], text: str, confidence: float | None) -> None:
+    said = weighed(Vote(samples=2, weights="stated", **keys), [text, "p=0 Confidence: 0% Sure: 0/10"], ["a", "b"])
+    ratio = 1.0 if confidence is None else exp(confidence)
+    assert said["a"] / said["b"] == pytest.approx(ratio)
+
+
+def test_a_sample_that_states_no_confidence_weighs_as_the_mean_of_those_that_do() -> None:
+    texts = ["Confidence: 0%", "Confidence: 100%", "well"]
+    mean = (1 + exp(1)) / 2
+    total = 1 + exp(1) + mean
+    said = weighed(Vote(samples=3, weights="stated"), texts, ["a", "b", "c"])
+    assert said == pytest.approx({"a": 1 / total, "b": exp(1) / total, "c": mean / total})
+    assert weighed(Vote(samples=2, weights="stated"), ["", "x"], ["a", "b"]) == {"a": 0.5, "b": 0.5}
+
+
+def test_samples_weigh_as_many_votes_as_they_have_steps() -> None:
+    texts = [SHORT, SHORT, LONG, ""]
+    said = weighed(Vote(samples=4, weights="steps"), texts, [9, 9, 4, 9])
+    assert said == {"9": 0.5, "4": 0.5}
+    assert weighed(Vote(samples=4, weights="steps", longest=1), texts, [9, 9, 4, 9]) == {"4": 1.0}
+
+
+@given(data=st.data(), answers=SAID.filter(any))
+@pytest.mark.parametrize("weights", ["equal", "steps", "stated"])
+def test_the_weighted_distribution_sums_to_one_and_its_largest_wins(
+    weights: Any, data: st.DataObject, answers: Answers
+) -> None:
+    says = st.sampled_from(["", "x", "x\ny", "Confidence: 30", "x\nconfidence: 100%"])
+    texts = data.draw(st.lists(says, min_size=len(answers), max_size=len(answers)))
+    vote = Vote(samples=len(answers), weights=weights)
+    first, reading = vote.decide(readings(answers), texts)
+    assert reading.distribution is not None
+    assert sum(reading.distribution.values()) == pytest.approx(1)
+    assert reading.distribution[reading.value] == max(reading.distribution.values())
+    assert answers[first] == reading.value
+    if len(set(texts)) == 1:
+        assert reading.value == majority(answers), "equal weights are the majority"
+
+
+@pytest.mark.parametrize("weights", ["steps", "stated"])
+def test_to_weigh_samples_all_are_drawn(weights: Any) -> None:
+    assert drawn(Vote(samples=7, weights=weights), "aaaaaaa") == 7
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"confidence": "("}, "not an RE2 pattern"),
+        ({"confidence": r"\d+"}, "has no group"),
+        ({"certain": 0}, "greater than 0"),
+        ({"temperature": 0}, "greater than or equal to 0.01"),
+        ({"weights": "likelihood"}, "'equal', 'steps' or 'stated'"),
+    ],
+)
+def test_a_mistake_in_the_weights_is_told(keys: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Vote(**keys)
+
+
 # -- in a chain
 
 
@@ -267,7 +373,8 @@ def test_under_a_vote_text_is_needed_whatever_the_model_gives(reader: Aligner) -
     ],
 )
 def test_the_steps_before_a_vote_read_each_sample(chain: list[Aligner], text: str, value: Any) -> None:
-    reading = Chain((*chain, Vote())).sample(text)
+    whole = Chain((*chain, Vote()))
+    reading = whole.canonical(whole.advance(Reading(text=text), 0, {}, len(chain))[0])
     assert (reading.status, reading.value) == ("unparsed" if value is None else "ok", value)
     assert not any("vote" in line for line in reading.trace)
 

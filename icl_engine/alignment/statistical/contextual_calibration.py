@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from icl_engine.alignment.statistical.distribution import decide, divide
+from icl_engine.alignment.statistical.distribution import decide, divide, mean
 from icl_engine.protocols import Aligner, Kind
 from icl_engine.types import Example, Reading
 
@@ -23,11 +23,12 @@ class ContextualCalibration(Aligner):
     """
 
     kind: ClassVar[Kind] = "statistical"
+    corrects: ClassVar[bool] = True
 
     use: Literal["contextual_calibration"] = "contextual_calibration"
     inputs: tuple[str, ...] = Field(default=("N/A", "", "[MASK]"), min_length=1)
 
-    def probes(self, x: Example) -> tuple[Example, ...]:
+    def probes(self, x: Example, state: Any = None) -> tuple[Example, ...]:
         """x with every variable replaced, once for each content-free text.
 
         >>> [dict(p.inputs) for p in ContextualCalibration(inputs=("N/A",)).probes(Example(0, {"a": 1, "b": ["c"]}))]
@@ -37,7 +38,7 @@ class ContextualCalibration(Aligner):
 
     def fit_probes(self, distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """p_cf: label -> mean p over the probes."""
-        return {label: sum(p[label] for p in distributions) / len(distributions) for label in distributions[0]}
+        return mean(distributions)
 
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Divide by p_cf."""

@@ -5,54 +5,52 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from icl_engine.alignment.text import text_of
+from icl_engine.alignment.structural.lettered import Lettered
+from icl_engine.alignment.text import said, text_of, took, unread
 from icl_engine.errors import bounded, did_you_mean
 from icl_engine.protocols import Aligner, Kind
 from icl_engine.types import Reading
 
-_MARKUP = str.maketrans("", "", "*_`\"'$")
-_SAID = r"\b(?:answer|choice|option)(?:\s{1,3}is)?\s{0,3}[:=]?\s{0,3}(?:option\s{1,3})?(?<![^\W_])"
-
-_NO_ARTICLE = r"(?!(?<=[AaIi])[ \t]+(?!because|since|as\b)\w)"
-"""The A of "the best option is a good one" names no option."""
-
-
-class _Patterns(NamedTuple):
-    """A letter at the beginning, after "the answer is", in brackets anywhere, and beside another with equal right."""
-
-    begins: re.Pattern[str]
-    said: re.Pattern[str]
-    bracket: re.Pattern[str]
-    another: re.Pattern[str]
+_LINE = re.compile(r"^[ \t]{0,8}\(?([A-Za-z0-9]{1,2})[).:][ \t]{0,8}(\S[^\n]*)$", re.MULTILINE)
+"""An option in a text that lists them: "(A) Paris", "B. Rome"."""
 
 
 class Choice(Aligner):
-    """The letter of the option that the text names: "(B)", "B.", "**B**", "Answer: B", "B) Paris", or its text.
+    r"""The letter of the option that the text names: "(B)", "B.", "**B**", "Answer: B", "B) Paris", or its text.
 
-    In order: the whole text is a letter or an option's text; it begins with a letter set off by a bracket, full stop or
-    colon; a phrase such as "the answer is (B)" stands in it (the last one counts); one letter in brackets, or one
-    option's text, stands in its first line. Anything else, or two options with equal right, is ``unparsed``.
+    In order: what is boxed; the whole text, or its last line, is a letter or an option's text; the last "final answer";
+    it begins with a letter set off by a bracket, full stop or colon, and its first paragraph says no other; the last
+    phrase such as "the answer is (B)"; the only letter called correct; the only one chosen ("I'd go with B", "it must
+    be B"); the only letter in brackets, or option's text, of its first line. What comes after "wait" or "actually" goes
+    first, and what is denied ("not A", "A is wrong", "if A") does not count. Anything else is ``unparsed``: two options
+    with equal right, and a letter beside another option's text ("(A) Paris" where Paris is B).
 
     Args:
         choices: the letters (default A to Z), or letter -> the option's text where it is the same for all rows.
+        options: the field of a row that holds its options, where they differ: a list of texts (lettered in the order of
+            `choices`), letter -> text, ``{"label": [...], "text": [...]}``, or text with an option a line: "(A) Paris".
+            Targets are letters then. A row without the field is read as though there were no such key.
 
     >>> c = Choice(choices={"A": "Rome", "B": "Paris"})
-    >>> [c.apply(Reading(text=t)).value for t in ("(B)", "B. It is the capital", "So the answer is B.", "It is Paris.")]
+    >>> [c.apply(Reading(text=t)).value for t in ("(B)", "B. It is the capital", "Not A, so B.", "It is Paris.")]
     ['B', 'B', 'B', 'B']
     >>> c.apply(Reading(text="Both (A) and (B).")).status
     'unparsed'
+    >>> Choice(options="cities").apply(Reading(text="It is Paris.", inputs={"cities": ["Rome", "Paris"]})).value
+    'B'
     """
 
     kind: ClassVar[Kind] = "structural"
+    closed: ClassVar[bool] = True
 
     use: Literal["choice"] = "choice"
     choices: Mapping[str, str] = Field(default=dict.fromkeys(string.ascii_uppercase, ""), min_length=2)
+    options: str | None = Field(default=None, min_length=1)
 
     @field_validator("choices", mode="before")
     @classmethod
@@ -69,6 +67,10 @@ class Choice(Aligner):
                 raise ValueError(f"a choice is named by a letter or number, not {bounded(letter, 40)!r}")
         return found
 
+    @cached_property
+    def _lettered(self) -> Lettered:
+        return Lettered(self.choices)
+
     def write(self, target: Any) -> str:
         """The target as it stands in the data: "B", "(B)" or the option's text."""
         return text_of(target)
@@ -76,7 +78,7 @@ class Choice(Aligner):
     def canon(self, value: Any) -> str:
         """The letter."""
         text = text_of(value)
-        letter = self._whole(text.translate(_MARKUP).strip())
+        letter = self._lettered.whole(text)
         if letter is None:
             valid = self.choices if len(self.choices) < 26 else ()
             raise ValueError(f"target {bounded(text, 60)!r} is not a choice{did_you_mean(text, valid)}")
@@ -84,74 +86,31 @@ class Choice(Aligner):
 
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Read the letter from what is left of the text."""
-        text = (reading.text or "").translate(_MARKUP).strip()
-        letter = self._whole(text)
-        for find in (self._beginning, self._said, self._only):
-            letter = find(text) if letter is None else letter
-        if not letter:
-            return replace(reading, value=None, status="unparsed", trace=(*reading.trace, "choice: none"))
-        return replace(reading, text=letter, value=letter, trace=(*reading.trace, f"choice: {letter}"))
+        letter, why = self._of(reading.inputs).read(said(reading))
+        return took(reading, self.use, letter, text=letter) if letter else unread(reading, self.use, why)
 
-    @cached_property
-    def _options(self) -> dict[str, str]:
-        """An option's text -> its letter, where no two share it."""
-        texts = [_bare(t) for t in self.choices.values()]
-        pairs = zip(texts, self.choices, strict=True)
-        return {text: letter for text, letter in pairs if text and texts.count(text) == 1}
-
-    @cached_property
-    def _patterns(self) -> _Patterns:
-        letter = "|".join(sorted(map(re.escape, self.choices), key=len, reverse=True))
-        begins = re.compile(
-            rf"(?i:\(\s?({letter})\s?\)|\[({letter})\]|({letter})(?=\)))|({letter})(?=[.:,!\n]|\s+[-–—])"
-        )
-        said = re.compile(
-            rf"{_SAID}(?:\(\s?({letter})\s?\)|\[({letter})\]|({letter})(?![\w'’]){_NO_ARTICLE})", re.IGNORECASE
-        )
-        bracket = re.compile(rf"(?<!\w)\(({letter})\)", re.IGNORECASE)
-        another = re.compile(
-            rf"[)\]]?\s{{0,3}}(?:,|/|&|or\b|and\b)\s{{0,3}}(?:[(\[](?:{letter})[)\]]|(?:{letter})(?![\w'’]){_NO_ARTICLE})"
-        )
-        return _Patterns(begins, said, bracket, another)
-
-    def _known(self, letter: str) -> str | None:
-        return letter if letter in self.choices else None
-
-    def _whole(self, text: str) -> str | None:
-        bare = _bare(text)
-        return self._known(bare.upper()) or self._options.get(bare)
-
-    def _beginning(self, text: str) -> str | None:
-        match = self._patterns.begins.match(text)
-        if match is None:
-            return None
-        if text.startswith("A:"):  # the option, or the A of "Q: … A: …"? What follows may tell.
-            rest = text[2:].strip()
-            deeper = self._patterns.begins.match(rest)
-            return self._whole(rest) or self._said(rest) or self._one(deeper or match)
-        return self._one(match)
-
-    def _one(self, match: re.Match[str]) -> str:
-        """The letter of a match; nothing where another stands beside it with equal right: "(A) or (B)"."""
-        return (
-            "" if self._patterns.another.match(match.string, match.end()) else str(match[match.lastindex or 0]).upper()
-        )
-
-    def _said(self, text: str) -> str | None:
-        found = list(self._patterns.said.finditer(text))
-        return self._one(found[-1]) if found else None
-
-    def _only(self, text: str) -> str | None:
-        line = text.split("\n", 1)[0][:2000]
-        bracketed = {m[1].upper() for m in self._patterns.bracket.finditer(line)}
-        folded = line.casefold()
-        texts = [t for t in self._options if re.search(rf"(?<!\w){re.escape(t)}(?!\w)", folded)]
-        # "New York" names no York.
-        named = {self._options[t] for t in texts if not any(t != other and t in other for other in texts)}
-        found = bracketed or named
-        return found.pop() if len(found) == 1 else None
+    def _of(self, inputs: Mapping[str, Any]) -> Lettered:
+        """The options of a row, where it brings its own."""
+        if self.options is None or self.options not in inputs:
+            return self._lettered
+        texts = _texts(inputs[self.options], tuple(self.choices))
+        known = {letter: text for letter, text in texts.items() if letter in self.choices}
+        return Lettered(known) if len(known) > 1 else self._lettered
 
 
-def _bare(text: str) -> str:
-    """What options and whole answers are compared as."""
-    return text.translate(_MARKUP).strip("()[].:,! \n").casefold()
+def _texts(options: Any, letters: tuple[str, ...]) -> Mapping[str, str]:
+    """Letter -> text, of options as data files hold them."""
+    if isinstance(options, str):
+        return {letter.upper(): text.strip() for letter, text in _LINE.findall(options[:20_000])}
+    if isinstance(options, list | tuple):
+        texts = [text_of(option).strip() for option in options]
+        lines = [_LINE.fullmatch(text) for text in texts]
+        if all(lines):  # each brings its own letter
+            return {line[1].upper(): line[2].strip() for line in lines if line}
+        return dict(zip(letters, texts, strict=False))
+    if not isinstance(options, Mapping):
+        return {}
+    names, named = options.get("label"), options.get("text")
+    if isinstance(names, list | tuple) and isinstance(named, list | tuple):
+        options = dict(zip(map(text_of, names), named, strict=False))
+    return {text_of(letter).strip().upper(): text_of(text).strip() for letter, text in options.items()}

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import orjson
 import re2
 from pydantic import Field, field_validator
 
+from icl_engine.alignment.structural.json_text import plain, values
 from icl_engine.alignment.structural.patterns import compiled
+from icl_engine.alignment.text import LONGEST, said, took, unread
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind
 from icl_engine.types import Reading
-
-_LONGEST = 200_000
-_TRIES = 64
-"""Beginnings that are tried in one text: hostile text may be all brackets."""
 
 
 class Json(Aligner):
@@ -28,10 +24,13 @@ class Json(Aligner):
 
     Args:
         schema: a JSON Schema (draft 2020-12) that the value has to keep; a value that breaks it is not taken.
+        repair: whether to repair what is nearly JSON.
         constrain: have the model keep the schema while it writes, where its endpoint can.
 
     >>> Json().apply(Reading(text='Here you are:\n```json\n{"a": [1, 2]}\n```')).value
     {'a': [1, 2]}
+    >>> Json().apply(Reading(text="I'd say {'a': True, b: [1, 2,],}")).value
+    {'a': True, 'b': [1, 2]}
     >>> Json(schema={"required": ["b"]}).apply(Reading(text='{"a": 1}')).status
     'unparsed'
     """
@@ -40,6 +39,7 @@ class Json(Aligner):
 
     use: Literal["json"] = "json"
     shape: Mapping[str, Any] | None = Field(default=None, alias="schema")
+    repair: bool = True
     constrain: bool = True
 
     @property
@@ -70,27 +70,29 @@ class Json(Aligner):
             ValueError: it is no JSON data, or breaks the schema.
         """
         if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-            value = next(_plain(value.strip()), value)
+            whole = plain(value.strip())
+            value = value if whole is ... else whole
         try:
-            plain = orjson.loads(json.dumps(value, ensure_ascii=False, allow_nan=False))
-            orjson.dumps([[plain]])
+            data = orjson.loads(json.dumps(value, ensure_ascii=False, allow_nan=False))
+            orjson.dumps([[data]])
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"target is no JSON data: {bounded(str(error), 80)}") from None
-        if plain is None:
+        if data is None:
             raise ValueError("target is null, which stands for no answer")
-        if broken := self._broken(plain):
+        if broken := self._broken(data):
             raise ValueError(f"target breaks the schema: {broken}")
-        return plain
+        return data
 
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Take the first value that keeps the schema; none is status ``unparsed``."""
-        why = "no JSON"
-        for value in _found((reading.text or "")[:_LONGEST]):
-            why = "null" if value is None else self._broken(value) or ""
+        text, why = said(reading), "no JSON"
+        # A text that was capped is not repaired: what is missing in its middle would be.
+        repair = self.repair and len(text) <= LONGEST
+        for found in values(text, repair=repair, schema=self.shape is not None):
+            why = "null" if found.value is None else self._broken(found.value) or ""
             if not why:
-                kind = type(value).__name__
-                return replace(reading, value=value, trace=(*reading.trace, f"json: {kind}"))
-        return replace(reading, value=None, status="unparsed", trace=(*reading.trace, f"json: {why}"))
+                return took(reading, "json (repaired)" if found.repaired else "json", found.value)
+        return unread(reading, "json", why)
 
     @cached_property
     def _validator(self) -> Any:
@@ -113,8 +115,8 @@ class Json(Aligner):
         except RecursionError:
             return "nested too deep"
         except Unresolvable as unknown:
-            return bounded(f"the schema's $ref {unknown.ref!r} is not in it", 160)
-        return None if error is None else bounded(f"{error.json_path}: {error.message}", 160)
+            return bounded(f"the schema's $ref {unknown.ref!r} is not in it", 100)
+        return None if error is None else bounded(f"{error.json_path}: {error.message}", 100)
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
@@ -136,35 +138,3 @@ def _unique(_validator: Any, unique: bool, instance: Any, _schema: Any) -> Itera
         seen = {orjson.dumps(item, option=orjson.OPT_SORT_KEYS) for item in instance}
         if len(seen) < len(instance):
             yield ValidationError("the list has equal items")
-
-
-def _found(text: str) -> Iterator[Any]:
-    """The JSON values of a text: the whole, else each object or list that begins in it."""
-    yield from _plain(text.strip())
-    decoder, at = json.JSONDecoder(), 0
-    for _ in islice(iter(int, 1), _TRIES):
-        starts = [i for i in (text.find("{", at), text.find("[", at)) if i >= 0]
-        if not starts:
-            return
-        try:
-            _, end = decoder.raw_decode(text, min(starts))
-        except json.JSONDecodeError as error:
-            if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
-                return  # cut off: what stands inside is not the answer
-            at = min(starts) + 1
-            continue
-        except (ValueError, RecursionError):
-            at = min(starts) + 1
-            continue
-        yield from _plain(text[min(starts) : end])
-        at = end
-
-
-def _plain(text: str) -> Iterator[Any]:
-    """The value of a text that is all JSON, if it can be written again (not too deep, no half characters)."""
-    try:
-        value = orjson.loads(text)
-        orjson.dumps([[value]])
-    except (ValueError, TypeError):
-        return
-    yield value

@@ -7,7 +7,7 @@ from typing import Any
 import re2
 
 
-def compiled(pattern: str) -> Any:
+def compiled(pattern: str | bytes) -> Any:
     """An RE2 pattern; a mistake is raised (`re2.error`), not also printed.
 
     >>> compiled("(a+)+b").search("a" * 10_000) is None
