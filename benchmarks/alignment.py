@@ -99,13 +99,12 @@ def readings(task: str) -> Alternatives:
         line_of_it: Settings = {"use": "regex", "pattern": r"^\s*([^\n]+)", "take": "first"}
         return {"`identity`": [{"use": "identity"}], "`regex`: its first line": [line_of_it]}
     spans = {"use": "spans", "types": first_step(task)["types"]}
-    found: dict[str, list[Settings]] = {}
-    for form in ("line",):
-        step = {**spans, "format": form}
-        found[f"`spans`, `format: {form}`"] = [step]
-        found[f"… `{form}`, `unaligned: drop`"] = [{**step, "unaligned": "drop"}]
-        found[f"… `{form}`, then `reask`"] = [step, {"use": "reask"}]
-    return found | {"`json`: not aligned to the text": [{"use": "json"}]}
+    return {
+        "`spans`": [spans],
+        "`spans`, `nearest: null`": [{**spans, "nearest": None}],
+        "`spans`, `unaligned: drop`": [{**spans, "unaligned": "drop"}],
+        "`spans`, then `reask`": [spans, {"use": "reask"}],
+    }
 
 
 def _title(step: Settings) -> str:

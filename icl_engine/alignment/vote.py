@@ -64,7 +64,7 @@ class Vote(Aligner):
     def _grouped(cls, pattern: str) -> str:
         import re2  # not with `import icl_engine`
 
-        from icl_engine.alignment.structural.patterns import compiled
+        from icl_engine.alignment.structural.forms.patterns import compiled
 
         try:
             groups = compiled(pattern).groups
@@ -152,7 +152,7 @@ class Vote(Aligner):
 
     def _stated(self, text: str) -> float | None:
         """The confidence from 0 to 1 that a sample states last; None for none."""
-        from icl_engine.alignment.structural.patterns import compiled
+        from icl_engine.alignment.structural.forms.patterns import compiled
 
         text = capped(text).encode(errors="replace").decode()  # RE2 takes no lone surrogates
         found = None

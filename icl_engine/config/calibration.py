@@ -1,4 +1,4 @@
-"""What O is where a task names no calibration: chosen by measurement (docs/concepts/calibration.md), and always told."""
+"""What O is where a task names no calibration: chosen by measurement (docs/concepts/calibration.md), always told."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icl_engine.alignment.structural.choice import Choice
-from icl_engine.alignment.structural.phrasing import denied, ends, turn
+from icl_engine.alignment.structural.forms.phrasing import denied, ends, turn
 from icl_engine.types import Reading
 
 LETTERS = list("ABCDE")

@@ -86,7 +86,7 @@ def test_what_is_nearly_json_is_repaired(text: str, value: Any) -> None:
         # what a repair would have to invent, or leave out
         *('{"a": , "b": 1}', '{"a": "x", "b": }', '{"a": ...}', '["a", "b", ...]', '{"a": "b" + "c"}', '{"a", "b"}'),
         *('{"a": 1,000}', '{"a": 1, "a": 2,}', '{"a": Infinity,}', '{"a": 1e999,}', '{"a": "\\ud800",}', '{"a"=1}'),
-        *('{"a": ("x", "y")}', '{"a": 1;\n"b": 2}', '{"a": [1 2]}', '{"url": http://x.y/z}',
+        *('{"a": ("x", "y")}', '{"a": 1;\n"b": 2}', '{"a": [1 2]}', '{"url": http://x.y/z}'),
         '{"a": "He said, "yes", and left",}',
         # what stands inside a broken value is not the answer
         *('{"a": , "b": {"c": 1}}', "{'a': {\"b\": 1}, 'c': ", '[{"a": 1}, {"b": ]', '{"a": {"b": [1]}, c: d: 1}'),

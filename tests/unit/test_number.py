@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icl_engine.alignment.structural.boxed import Boxed
-from icl_engine.alignment.structural.latex import ascii_digits, boxes, plain
+from icl_engine.alignment.structural.forms.latex import ascii_digits, boxes, plain
+from icl_engine.alignment.structural.forms.number_words import in_words
 from icl_engine.alignment.structural.number import Number
-from icl_engine.alignment.structural.number_words import in_words
 from icl_engine.types import Reading
 
 UNHURRIED = settings(deadline=None, max_examples=60)

@@ -14,10 +14,10 @@ import pytest
 from icl_engine.alignment.chain import Chain
 from icl_engine.alignment.structural.after import After
 from icl_engine.alignment.structural.choice import Choice
+from icl_engine.alignment.structural.forms.numerals import Numerals
 from icl_engine.alignment.structural.json_value import Json
 from icl_engine.alignment.structural.listing import Items
 from icl_engine.alignment.structural.number import Number
-from icl_engine.alignment.structural.numerals import Numerals
 from icl_engine.alignment.text import quoted
 from icl_engine.config.load import build, load_task
 from icl_engine.pipeline import Pipeline
@@ -493,6 +493,11 @@ def test_an_empty_text_is_no_list(text: str | None) -> None:
         ({"separator": " "}, ["b", "a"], "b a"),
         ({"separator": "\n"}, ["red", "green"], "red\ngreen"),
         ({"separator": "->"}, ["a", "b"], "a-> b"),
+        # what would be read as other items
+        ({}, ["salt", "bread and butter"], '["salt", "bread and butter"]'),
+        ({}, ['"a"', '"b"'], '["\\"a\\"", "\\"b\\""]'),
+        ({}, ["[a", "b]"], '["[a", "b]"]'),
+        ({}, ["I cannot say"], '["I cannot say"]'),
     ],
 )
 def test_a_list_is_written_as_it_is_read(keys: Mapping[str, Any], target: Any, written: str) -> None:

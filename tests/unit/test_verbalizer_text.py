@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from icl_engine.alignment.structural.labelled import key
-from icl_engine.alignment.structural.nearest import Neighbours, forms, similar
+from icl_engine.alignment.structural.forms.labelled import key
+from icl_engine.alignment.structural.forms.nearest import Neighbours, forms, similar
 from icl_engine.alignment.structural.verbalizer import Verbalizer
 from icl_engine.types import LabelScores, Reading
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from icl_engine.alignment.structural.latex import ascii_digits, boxes, plain
-from icl_engine.alignment.structural.phrasing import plain as untagged
-from icl_engine.alignment.structural.phrasing import turn
+from icl_engine.alignment.structural.forms.latex import ascii_digits, boxes, plain
+from icl_engine.alignment.structural.forms.phrasing import plain as untagged
+from icl_engine.alignment.structural.forms.phrasing import turn
 from icl_engine.alignment.text import said, text_of, took, unread
 from icl_engine.errors import bounded, did_you_mean
 from icl_engine.protocols import Aligner, Kind

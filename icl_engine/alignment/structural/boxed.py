@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from icl_engine.alignment.structural.latex import boxes
+from icl_engine.alignment.structural.forms.latex import boxes
 from icl_engine.alignment.text import canon_text, said, text_of, took, unread
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from icl_engine.alignment.structural.lettered import Lettered
+from icl_engine.alignment.structural.forms.lettered import Lettered
 from icl_engine.alignment.text import said, text_of, took, unread
 from icl_engine.errors import bounded, did_you_mean
 from icl_engine.protocols import Aligner, Kind

@@ -6,8 +6,8 @@ import datetime
 import re
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from icl_engine.alignment.structural.latex import ascii_digits, boxes, plain
-from icl_engine.alignment.structural.phrasing import turn
+from icl_engine.alignment.structural.forms.latex import ascii_digits, boxes, plain
+from icl_engine.alignment.structural.forms.phrasing import turn
 from icl_engine.alignment.text import said, text_of, took, unread
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind

@@ -11,8 +11,8 @@ import orjson
 import re2
 from pydantic import Field, field_validator
 
-from icl_engine.alignment.structural.json_text import plain, values
-from icl_engine.alignment.structural.patterns import compiled
+from icl_engine.alignment.structural.forms.json_text import plain, values
+from icl_engine.alignment.structural.forms.patterns import compiled
 from icl_engine.alignment.text import LONGEST, said, took, unread
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind
@@ -116,7 +116,7 @@ class Json(Aligner):
             return "nested too deep"
         except Unresolvable as unknown:
             return bounded(f"the schema's $ref {unknown.ref!r} is not in it", 100)
-        return None if error is None else bounded(f"{error.json_path}: {error.message}", 100)
+        return None if error is None else bounded(f"{error.json_path}: {error.message}", 80)
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:

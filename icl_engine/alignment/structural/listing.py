@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from icl_engine.alignment.structural.json_text import values
-from icl_engine.alignment.structural.phrasing import turn
+from icl_engine.alignment.structural.forms.json_text import values
+from icl_engine.alignment.structural.forms.phrasing import turn
 from icl_engine.alignment.text import LONGEST, said, text_of, took, unread
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind

@@ -6,10 +6,10 @@ import math
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
-from icl_engine.alignment.structural.latex import boxes
-from icl_engine.alignment.structural.number_words import in_words
-from icl_engine.alignment.structural.numerals import DIGITS, LARGEST, Numeral, Numerals
-from icl_engine.alignment.structural.phrasing import turn
+from icl_engine.alignment.structural.forms.latex import boxes
+from icl_engine.alignment.structural.forms.number_words import in_words
+from icl_engine.alignment.structural.forms.numerals import DIGITS, LARGEST, Numeral, Numerals
+from icl_engine.alignment.structural.forms.phrasing import turn
 from icl_engine.alignment.text import said, text_of, took, unread
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind

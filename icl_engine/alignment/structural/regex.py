@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import re2
 from pydantic import Field, field_validator
 
-from icl_engine.alignment.structural.patterns import compiled
+from icl_engine.alignment.structural.forms.patterns import compiled
 from icl_engine.alignment.text import canon_text, said, text_of, took, unread
 from icl_engine.errors import TaskError, bounded
 from icl_engine.protocols import Aligner, Kind

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal
 import orjson
 from pydantic import Field, field_validator
 
-from icl_engine.alignment.structural.aligned import Aligned
-from icl_engine.alignment.structural.json_text import values
-from icl_engine.alignment.structural.phrasing import turn
-from icl_engine.alignment.structural.span_lines import Lines
-from icl_engine.alignment.structural.span_shapes import Pairs, is_span, nothing, spans_of
-from icl_engine.alignment.structural.span_types import Types, folded
+from icl_engine.alignment.structural.forms.aligned import Aligned
+from icl_engine.alignment.structural.forms.json_text import values
+from icl_engine.alignment.structural.forms.phrasing import turn
+from icl_engine.alignment.structural.forms.span_lines import Lines
+from icl_engine.alignment.structural.forms.span_shapes import Pairs, is_span, nothing, spans_of
+from icl_engine.alignment.structural.forms.span_types import Types, folded
 from icl_engine.alignment.text import LONGEST, said, text_of, took, unread
 from icl_engine.errors import bounded
 from icl_engine.protocols import Aligner, Kind

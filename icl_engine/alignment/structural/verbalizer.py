@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from icl_engine.alignment.structural.labelled import Labelled
+from icl_engine.alignment.structural.forms.labelled import Labelled
 from icl_engine.alignment.text import capped, quoted, said, text_of, took, unread
 from icl_engine.errors import did_you_mean
 from icl_engine.protocols import Aligner, Kind

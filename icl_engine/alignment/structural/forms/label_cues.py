@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from icl_engine.alignment.structural.phrasing import clause, denied
+from icl_engine.alignment.structural.forms.phrasing import clause, denied
 
 _ANSWER = r"\b(?:answer|label|class|classification|category|prediction|verdict|conclusion|output|response|result)\b"
 _TOPIC = (

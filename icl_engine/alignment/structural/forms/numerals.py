@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from decimal import Decimal, DecimalException
 from typing import Literal, NamedTuple
 
-from icl_engine.alignment.structural.latex import ascii_digits, plain
-from icl_engine.alignment.structural.numeral_patterns import (
+from icl_engine.alignment.structural.forms.latex import ascii_digits, plain
+from icl_engine.alignment.structural.forms.numeral_patterns import (
     AREA,
     BULLET,
     COMPOUND,

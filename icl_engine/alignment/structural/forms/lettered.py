@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from icl_engine.alignment.structural.letter_patterns import (
+from icl_engine.alignment.structural.forms.letter_patterns import (
     AFTERTHOUGHT,
     BESIDE,
     CUE,
@@ -19,7 +19,7 @@ from icl_engine.alignment.structural.letter_patterns import (
     patterns,
     start_of,
 )
-from icl_engine.alignment.structural.phrasing import WIDE, asked, boxed, denied, ends, plain, turn
+from icl_engine.alignment.structural.forms.phrasing import WIDE, asked, boxed, denied, ends, plain, turn
 
 MARKUP = str.maketrans("", "", "*_`\"'$‘’“”")
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from icl_engine.alignment.structural.json_tokens import QUOTES, SPLITS, UnclearError, spelt, unquoted
+from icl_engine.alignment.structural.forms.json_tokens import QUOTES, SPLITS, UnclearError, spelt, unquoted
 
 LONGEST = 10_000
 """Characters of a piece that is repaired."""

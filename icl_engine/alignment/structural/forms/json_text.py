@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from icl_engine.alignment.structural.phrasing import turn
-from icl_engine.alignment.structural.repair import begins, repaired
+from icl_engine.alignment.structural.forms.phrasing import turn
+from icl_engine.alignment.structural.forms.repair import begins, repaired
 
 _TRIES = 64
 """Beginnings that are tried in one text: hostile text may be all brackets."""

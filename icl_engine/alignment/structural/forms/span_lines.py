@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from icl_engine.alignment.structural.aligned import Aligned
-from icl_engine.alignment.structural.span_shapes import Pairs, nothing
+from icl_engine.alignment.structural.forms.aligned import Aligned
+from icl_engine.alignment.structural.forms.span_shapes import Pairs, nothing
 
 _BULLET = re.compile(r"(?:[-*•–+>]|\(?\d{1,3}[.)]|#{1,6})\s+")
 _PART = {mark: re.compile(rf'(?:"[^"\n]*+"|[^{mark}\n])++') for mark in ";,"}

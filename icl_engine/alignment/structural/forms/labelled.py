@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from icl_engine.alignment.structural.label_cues import (
+from icl_engine.alignment.structural.forms.label_cues import (
     ANSWER_CUE,
     ASKED,
     BETWEEN,
@@ -23,8 +23,8 @@ from icl_engine.alignment.structural.label_cues import (
     joins,
     of_another_row,
 )
-from icl_engine.alignment.structural.nearest import Neighbours
-from icl_engine.alignment.structural.phrasing import FIRST, WIDE, boxed, ends, plain, turn
+from icl_engine.alignment.structural.forms.nearest import Neighbours
+from icl_engine.alignment.structural.forms.phrasing import FIRST, WIDE, boxed, ends, plain, turn
 
 MENTIONS = 100
 """How many mentions of labels are looked at, the last ones: no answer has more."""
