@@ -78,6 +78,8 @@ async def fit(pipeline: Pipeline) -> list[Prediction]:
     chain = pipeline.chain
     count = max(chain.fitting[at].learns for at in places)
     xs = rows(pipeline, count, places[0], solved=True)
+    names = ", ".join(dict.fromkeys(chain.steps[at].use for at in places))
+    log.warning("%d train rows are asked first, for %s to learn from", len(xs), names)
     asked: list[Prediction] = []
     for _ in range(passes(chain)):
         answers = await _asked(pipeline, xs)

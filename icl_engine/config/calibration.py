@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 MOST = 20
 """Labels up to which it was measured."""
 
+EVEN = 0.5
+"""How rare a label may be among the train rows, in its even share: p̄ is taken for the prompt's leaning, and where the
+labels are uneven by themselves it takes true mass away."""
+
 NONE = "calibration: none in the verbalizer"
 
 
@@ -22,11 +27,12 @@ def calibrated(loaded: Loaded) -> Chain:
     """The task's output steps, and batch calibration behind them where the task leaves that to the engine.
 
     That is: a verbalizer reads label scores of a model that runs here, for no other steps than those that read; all
-    queries share their demonstrations, or have none. A served model's endpoint may be of any size, and for large ones
-    nothing was measured: there the answer stays as it was scored.
+    queries share their demonstrations; no label is rare in the train split. A served model's endpoint may be of any
+    size, and for large ones nothing was measured: there the answer stays as it was scored.
     """
     chain = Chain(loaded.task.output)
-    if not _left_open(loaded, chain) or _against(loaded, chain):
+    kept = len(chain.steps) in loaded.saved_states  # a program of a run that did it
+    if not _left_open(loaded, chain) or (not kept and _against(loaded, chain)):
         return chain
     return Chain((*chain.steps, AssumedCalibration()), assumed=True)
 
@@ -65,10 +71,25 @@ def _left_open(loaded: Loaded, chain: Chain) -> bool:
 def _against(loaded: Loaded, chain: Chain) -> str:
     """Why the engine does not calibrate of its own accord; empty where it does."""
     first, shown = chain.steps[0], loaded.task.input.demonstrations
-    if shown is not None and shown.per_query:
-        return "with demonstrations chosen for each query it was measured to hurt"
+    if shown is None:
+        return "without demonstrations it was measured to help no task, and to hurt one"
+    if shown.per_query:
+        return "with demonstrations chosen for each query it was measured to help no task, and to hurt one"
     if loaded.task.model.use != "embedded":
         return "for served models nothing was measured; {use: batch_calibration} behind the verbalizer does it"
     if isinstance(first, Verbalizer) and len(first.labels) > MOST:
         return f"for more than {MOST} labels nothing was measured; {{use: batch_calibration}} does it"
+    return _uneven(loaded, chain)
+
+
+def _uneven(loaded: Loaded, chain: Chain) -> str:
+    """Whether a label is rare in the train split, or that is not known."""
+    if loaded.program is not None or loaded.task.data.target is None or not loaded.pool:
+        return "how often the labels are is not known without a train split"
+    counts = Counter(str(x.target) for x in loaded.pool if x.target is not None)
+    first = chain.steps[0]
+    labels = len(first.labels) if isinstance(first, Verbalizer) else len(counts)
+    rarest = min(counts.values(), default=0) if len(counts) == labels else 0
+    if rarest * labels < EVEN * counts.total():
+        return "the labels of the train split are uneven, and then it was measured to hurt"
     return ""

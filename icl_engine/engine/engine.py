@@ -252,7 +252,7 @@ class Engine:
         for prediction in predictions:
             exchanges = rests_on(prediction, prediction.exchanges)
             used = [(e.key, e.response.usage) for e in exchanges if e.request.role != "spelling"]
-            self._write_answers(Row({}, _lines(prediction, exchanges), used, [], None))
+            self._write_answers(Row({}, _lines(prediction, exchanges), used, questions(0, exchanges), None))
 
     def _begin(self) -> None:
         """Say whose run it is, before there is a line of it."""
@@ -268,8 +268,7 @@ class Engine:
             if self._seen.add(key):
                 new.add(key)
                 self.used.pay(used)
-        if row.record:
-            self.expected.add(row.asked, new)
+        (self.expected.add if row.record else self.expected.before)(row.asked, new)
         for key, probe, written in row.answers:
             if probe:
                 if key in self._probes:

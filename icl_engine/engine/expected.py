@@ -59,6 +59,13 @@ class Expected:
         if len(self._window) == WINDOW:
             self._flush()
 
+    def before(self, asked: Sequence[Question], new: Collection[str]) -> None:
+        """Count what a train row was asked before the first row; it takes as much as a row's own question."""
+        for role, prompt, key in asked:
+            if key in new and not isinstance(prompt, int):
+                taken = self._usual.get(role) or self._usual.get("main", Taken())
+                self.planner.sums.add(0, role, prompt, taken)
+
     def _flush(self) -> None:
         """Count the rows that wait for their window to be full, in the order in which they were sent."""
         rows, self._window = self._window, []

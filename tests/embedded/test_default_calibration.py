@@ -22,6 +22,8 @@ ROWS = [
     for i, (a, b) in enumerate((a, b) for a in WORDS for b in WORDS[:6])
 ]
 LABELS = {"good": "good", "bad": "bad"}
+TRAIN = [{"text": f"{what} news", "label": ("good", "bad")[i % 2]} for i, what in enumerate(WORDS)]
+SHOWN = {"demonstrations": {"use": "random", "k": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,8 @@ def task(rows: int = 60, **keys: Any) -> Record:
     verbalizer = {"use": "verbalizer", "labels": LABELS, **keys.pop("verbalizer", {})}
     return {
         "name": "opinion",
-        "data": {"train": ROWS[:8], "test": ROWS[:rows], "target": "label"},
-        "input": {"template": {"inline": "{{ text }}. Opinion: {{ answer }}"}, **keys.pop("input", {})},
+        "data": {"train": TRAIN, "test": ROWS[:rows], "target": "label", **keys.pop("data", {})},
+        "input": {"template": {"inline": "{{ text }}. Opinion: {{ answer }}"}, **SHOWN, **keys.pop("input", {})},
         "model": "gemma-3-270m",
         "output": [verbalizer],
         "metrics": ["accuracy"],
@@ -90,17 +92,20 @@ def test_a_single_prediction_says_that_it_is_not_calibrated(caplog: pytest.LogCa
     "change",
     [
         {"input": {"demonstrations": {"use": "bm25", "k": 2}}},
+        {"input": {"demonstrations": None}},
+        {"data": {"train": [*TRAIN, *({**TRAIN[0], "text": f"more {i}"} for i in range(30))]}},
+        {"data": {"train": None}, "input": {"demonstrations": {"use": "fixed", "items": TRAIN[:2]}}},
         {"verbalizer": {"want": "distribution"}},
         {"verbalizer": {"read": "text"}},
         {"verbalizer": {"normalization": "pmi"}},
         {"model": {"use": "fake"}},
     ],
-    ids=["retrieved", "asked for", "text", "pmi", "another model"],
+    ids=["retrieved", "none shown", "uneven", "not known", "asked for", "text", "pmi", "another model"],
 )
 def test_nothing_is_assumed_where_it_was_measured_to_hurt_or_was_not_measured(change: Record) -> None:
     assert not calibrated(load_task(task(**change))).assumed
 
 
-@pytest.mark.parametrize("shown", [None, {"use": "random", "k": 2}, {"use": "fixed", "items": ROWS[:2]}])
+@pytest.mark.parametrize("shown", [{"use": "random", "k": 2}, {"use": "fixed", "items": TRAIN[:2]}])
 def test_it_is_taken_where_all_queries_share_their_demonstrations(shown: Any) -> None:
-    assert calibrated(load_task(task(input={"demonstrations": shown} if shown else {}))).assumed
+    assert calibrated(load_task(task(input={"demonstrations": shown}))).assumed

@@ -64,6 +64,7 @@ def test_a_fit_asks_train_rows_once_and_stands_in_the_manifest(step: Record, wri
     assert [a["role"] for a in answers[:40]] == ["fit"] * 40
     assert fits(result.path)["output[1]"]["use"] == step["use"]
     assert result.summary["usage"]["requests"] == 60 == planned["requests"]
+    assert result.summary["plan"]["requests"][0] == 60
     again = icl.run(task, out="out")
     assert again.summary["usage"]["paid"] == 0
     assert lines(again.path / "predictions.jsonl") == lines(result.path / "predictions.jsonl")

@@ -14,9 +14,9 @@ FEWEST = 50
 class AssumedCalibration(BatchCalibration):
     """Batch calibration over a run's own rows, where there are enough of them; else nothing.
 
-    It is taken for demonstrations that all queries share (or none), whose label prior is the same in every prompt; for
-    demonstrations that are chosen for each query it was measured to hurt (docs/concepts/calibration.md). Where some row
-    has no distribution, all stay as they are.
+    It is taken for demonstrations that all queries share, whose label prior is the same in every prompt, and for labels
+    that are about as frequent (docs/concepts/calibration.md has the measurements). Where some row has no distribution,
+    all stay as they are.
 
     >>> step = AssumedCalibration()
     >>> step.finish(step.gather(step.start(), {"a": 0.9, "b": 0.1}))

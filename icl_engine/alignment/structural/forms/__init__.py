@@ -1,1 +1,1 @@
-"""The forms in which answers are written (numbers, letters, labels, spans, broken JSON): what the steps beside read by."""
+"""The forms in which answers are written (numbers, letters, labels, spans, broken JSON), read by the steps beside."""
