@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from icl_engine.alignment.chain import Chain
@@ -82,6 +82,15 @@ def _against(loaded: Loaded, chain: Chain) -> str:
     return _uneven(loaded, chain)
 
 
+def even(counts: Collection[int]) -> bool:
+    """Whether no label is rare.
+
+    >>> even([50, 30, 20]), even([119, 115, 16])
+    (True, False)
+    """
+    return min(counts) * len(counts) >= EVEN * sum(counts)
+
+
 def _uneven(loaded: Loaded, chain: Chain) -> str:
     """Whether a label is rare in the train split, or that is not known."""
     if loaded.program is not None or loaded.task.data.target is None or not loaded.pool:
@@ -89,7 +98,6 @@ def _uneven(loaded: Loaded, chain: Chain) -> str:
     counts = Counter(str(x.target) for x in loaded.pool if x.target is not None)
     first = chain.steps[0]
     labels = len(first.labels) if isinstance(first, Verbalizer) else len(counts)
-    rarest = min(counts.values(), default=0) if len(counts) == labels else 0
-    if rarest * labels < EVEN * counts.total():
+    if len(counts) < labels or not even(counts.values()):
         return "the labels of the train split are uneven, and then it was measured to hurt"
     return ""

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from icl_engine.alignment.text import text_of
+from icl_engine.config.calibration import even
 from icl_engine.manipulation.template import Template
 from icl_engine.starter.guess import REASON, Guess
 from icl_engine.starter.split import LIMIT, Row, most_demonstrations
@@ -172,11 +173,11 @@ class Starter:
             "    labels:  # label: the word for it that the model reads and says",
         ]
         lines += [f"      {scalar(label)}: {scalar(word)}" for label, word in words(self.guess.labels).items()]
-        lines += [
-            "  - use: batch_calibration  # takes out the model's leaning to some labels; needs no answers",
-            "metrics: [accuracy, macro_f1]",
-        ]
-        return lines
+        if even(self.guess.labels.values()):
+            lines += ["  - use: batch_calibration  # takes out the model's leaning to some labels; needs no answers"]
+        else:
+            lines += ["  # no batch_calibration: it takes labels for equally frequent, and here they are not"]
+        return [*lines, "metrics: [accuracy, macro_f1]"]
 
     def _spans(self) -> bool:
         """Whether the answers are lists of typed spans."""

@@ -495,3 +495,14 @@ def test_help_does_not_load_the_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("rare", "calibrated"), [(12, True), (3, False)])
+def test_labels_that_are_uneven_are_not_calibrated_for(rare: int, calibrated: bool, icl: Icl, tmp_path: Path) -> None:
+    rows = [{"text": f"text {i}", "label": "b" if i < rare else "a"} for i in range(30)]
+    jsonl(tmp_path / "data.jsonl", rows)
+    assert icl("init", "data.jsonl")[0] == 0
+    task = (tmp_path / "data.yaml").read_text()
+    assert ("- use: batch_calibration" in task) is calibrated
+    assert ("no batch_calibration" in task) is not calibrated
+    assert icl("run", "data.yaml", *FAKE)[0] == 0
