@@ -38,7 +38,7 @@ TASKS = {
     "trec": Labels("TREC", 200, 8),
     "rte": Labels("RTE", 200, 4),
     "cb": Labels("CB", 56, 4),
-    # Each row takes 46 questions and more: 77 labels of several tokens.
+    # A row takes a question for each label: these have several tokens.
     "banking77": Labels("Banking77", 50, 16, ("contextual_calibration", "batch_calibration")),
 }
 BY_LABEL = "banking77"

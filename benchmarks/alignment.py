@@ -84,8 +84,8 @@ def label_caption(tasks: Sequence[str]) -> str:
         said.append("CB has only 56 test rows, of which 5 are neutral.")
     if "banking77" in tasks:
         said.append(
-            "On Banking77 the distribution over 77 labels takes 46 questions and more for each row, train rows and "
-            "probes too, so only what needs few of them was run."
+            "On Banking77 the distribution takes a question for each of the 77 labels and each row, train rows and "
+            "probes too, so only what needs few of them was run, over rows from all parts of the test split."
         )
     return _wrapped(" ".join(said))
 
@@ -101,7 +101,7 @@ def _aligned(bench: Bench, task: str) -> dict[str, Outcome | str]:
 
 
 def _table(corner: str, titles: Sequence[str], lines: Sequence[str], cells: Mapping[str, Mapping[str, str]]) -> str:
-    body = (line([title, *(column.get(title, "") for column in cells.values())]) for title in lines)
+    body = (line([title, *(column.get(title, "–") for column in cells.values())]) for title in lines)
     return "\n".join([*head([corner, *titles]), *body])
 
 

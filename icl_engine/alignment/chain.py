@@ -191,7 +191,14 @@ class Chain:
         return next(((i, s) for i, s in enumerate(self.steps) if isinstance(s, Scorer)), (0, None))
 
     def write(self, target: Any) -> str:
-        """What a demonstration shows for a target."""
+        """What a demonstration shows for a target.
+
+        Where labels are mapped, those that the verbalizer knows too are shown in its words, which are what is scored.
+        """
+        scored = self.steps[self.scorer[0]]
+        if self.mapping is not None and isinstance(scored, Reader) and isinstance(scored, Scorer):
+            with suppress(ValueError):
+                return scored.write(target)
         return self.reader.write(target)
 
     def canon(self, value: Any) -> Any:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from icl_engine.config.load import Loaded
 
 MOST = 20
-"""Labels up to which it was measured."""
+"""Labels up to which a distribution takes few requests: of 77, it takes one for each label and row."""
 
 EVEN = 0.5
 """How rare a label may be among the train rows, in its even share: p̄ is taken for the prompt's leaning, and where the
@@ -78,7 +78,7 @@ def _against(loaded: Loaded, chain: Chain) -> str:
     if loaded.task.model.use != "embedded":
         return "for served models nothing was measured; {use: batch_calibration} behind the verbalizer does it"
     if isinstance(first, Verbalizer) and len(first.labels) > MOST:
-        return f"for more than {MOST} labels nothing was measured; {{use: batch_calibration}} does it"
+        return f"with more than {MOST} labels it takes many requests a row; {{use: batch_calibration}} does it"
     return _uneven(loaded, chain)
 
 

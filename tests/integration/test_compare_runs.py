@@ -14,7 +14,7 @@ from conftest import jsonl
 from support.server import StandIn
 
 from icl_engine.console.compare import letters, sentence
-from icl_engine.engine.compare import Compared, Pair
+from icl_engine.engine.compare import Compared, Pair, compare_runs
 from icl_engine.metrics.compare import Comparison, mcnemar
 
 WriteTask = Callable[..., Path]
@@ -555,3 +555,22 @@ def test_a_negative_seed_is_no_fault_of_compare(finish: Finish, icl: CommandLine
 
 def test_a_negative_seed_of_a_run_is_no_fault_of_its_intervals(write_task: WriteTask, icl: CommandLine) -> None:
     assert icl("run", write_task(metrics=["macro_f1"], run={"seed": -1}), "--out", "out")[0] in (0, 2)
+
+
+def test_runs_whose_readers_place_spans_or_do_not_are_of_the_same_rows(
+    write_task: WriteTask, icl: CommandLine, tmp_path: Path
+) -> None:
+    said = '[{"type": "person", "text": "Bo"}, {"type": "person", "text": "Ann"}]'
+    test = [{"text": f"Ann met Bo at {i}.", "entities": json.loads(said)} for i in range(8)]
+    keys = {
+        "test": test,
+        "data": {"test": "test.jsonl", "target": "entities"},
+        "model": {"use": "fake", "answers": [said]},
+        "metrics": ["span_f1"],
+    }
+    for reader in ("spans", "json"):
+        assert icl("run", write_task(**keys, output=[reader]), "--out", reader)[0] == 0
+    written = [(tmp_path / reader / "predictions.jsonl").read_text().splitlines()[0] for reader in ("spans", "json")]
+    assert json.loads(written[0])["target"] != json.loads(written[1])["target"]
+    (pair,) = compare_runs(["spans", "json"]).pairs
+    assert pair.result.difference == 0.0

@@ -15,6 +15,9 @@ from icl_engine.types import Reading
 STEPS = 20
 """Fitted strengths are multiples of 1/20."""
 
+FAR = 2.0
+"""A fitted strength further from 1 is told: more is then at work than a prior."""
+
 
 class BatchCalibration(Aligner):
     """log q(y|x) = log p(y|x) − γ log p̄(y) + const, p̄ the mean of p over a batch of inputs (Zhou et al. 2023).
@@ -90,7 +93,10 @@ class BatchCalibration(Aligner):
             return int(((logs - twentieths / STEPS * prior).argmax(axis=1) == right).sum())
 
         best = max(range(-5 * STEPS, 5 * STEPS + 1), key=lambda g: (hits(g), -abs(g - STEPS), -g))
-        return {"strength": best / STEPS, "rows": len(rows), "told": list(rows.told)}
+        told = [*rows.told]
+        if abs(best / STEPS - 1) > FAR:
+            told.append(f"strength {best / STEPS:g} is far from 1: by chance, if these rows are few")
+        return {"strength": best / STEPS, "rows": len(rows), "told": told}
 
     def apply(self, reading: Reading, state: Any = None) -> Reading:
         """Divide by p̄ to the power of γ."""
