@@ -404,3 +404,21 @@ def test_a_metric_of_distributions_has_them_asked_for_or_is_refused(write_task: 
     code, _, err = icl("run", write_task(test=TEST, model=FAKE, output=["identity"], metrics=["accuracy", "ece"]))
     assert code == 2
     assert "metrics[1]: ece judges label distributions" in err
+
+
+def test_mapped_labels_that_the_verbalizer_knows_are_shown_in_its_words(write_task: WriteTask) -> None:
+    task = write_task(
+        train=TRAIN,
+        test=TEST[:2],
+        model={"use": "fake", "answers": ["good", "bad"]},
+        input={
+            "template": {"inline": "Review: {{ text }}\nSentiment: {{ answer }}"},
+            "demonstrations": {"use": "random", "k": 4, "balanced": True},
+        },
+        output=[
+            {"use": "verbalizer", "labels": {"positive": "good", "negative": "bad"}},
+            {"use": "label_mapping", "rows": 20},
+        ],
+    )
+    answers = lines(icl.run(task, out="out").path / "answers.jsonl")
+    assert all(a["prompt"].count("Sentiment: good") == a["prompt"].count("Sentiment: bad") == 2 for a in answers)

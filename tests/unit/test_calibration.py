@@ -187,3 +187,13 @@ def test_a_list_of_any_length_in_a_query_is_filled() -> None:
     assert len(state[0][".words[]"]) == domain_calibration.WIDEST
     [probe] = DomainCalibration(texts=1).probes(Example(1, {"words": list(range(3000))}), state)
     assert probe.inputs["words"] == ["w"] * 3000
+
+
+def test_a_fitted_strength_far_from_one_is_told() -> None:
+    step = BatchCalibration(strength="fitted")
+    rows = [Answered("a", {"a": 0.8, "b": 0.2}, "b"), Answered("a", {"a": 0.6, "b": 0.4}, "b")] * 10
+    fitted = step.fit(rows, {"prior": {"a": 0.6, "b": 0.4}})
+    assert fitted["strength"] > 3
+    assert any("far from 1" in told for told in fitted["told"])
+    near = step.fit(rows, {"prior": {"a": 0.95, "b": 0.05}})
+    assert not any("far from 1" in told for told in near["told"])
