@@ -71,12 +71,12 @@ def _left_open(loaded: Loaded, chain: Chain) -> bool:
 def _against(loaded: Loaded, chain: Chain) -> str:
     """Why the engine does not calibrate of its own accord; empty where it does."""
     first, shown = chain.steps[0], loaded.task.input.demonstrations
+    if loaded.task.model.use != "embedded":
+        return "for served models nothing was measured; {use: batch_calibration} behind the verbalizer does it"
     if shown is None:
         return "without demonstrations it was measured to help no task, and to hurt one"
     if shown.per_query:
         return "with demonstrations chosen for each query it was measured to help no task, and to hurt one"
-    if loaded.task.model.use != "embedded":
-        return "for served models nothing was measured; {use: batch_calibration} behind the verbalizer does it"
     if isinstance(first, Verbalizer) and len(first.labels) > MOST:
         return f"with more than {MOST} labels it takes many requests a row; {{use: batch_calibration}} does it"
     return _uneven(loaded, chain)
