@@ -103,6 +103,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._endpoint = self.endpoint or self.model.connect()
         self.fits: dict[int, Any] = {}
+        # Looked up once: to ask an object for a protocol takes longer than most steps.
+        self._recorded = self._endpoint if isinstance(self._endpoint, Recorded) else None
         self._chat = self.model.api == "chat"
         self._sampling = self.model.sampling()
         exact = getattr(self._endpoint, "count", None)
@@ -234,7 +236,7 @@ class Pipeline:
         self, prompt: Prompt, need: Need, role: Role, prior: Mapping[str, float] | None = None
     ) -> Steps[LabelScores]:
         """Label scores: those on record, else by the ladder."""
-        if isinstance(self._endpoint, Recorded) and (known := self._endpoint.scores(prompt, need)) is not None:
+        if self._recorded is not None and (known := self._recorded.scores(prompt, need)) is not None:
             return replace(known, prior=prior or {})
         can, sampling = self.capabilities, self._sampling
         return (yield from label_scores(prompt, need, can, role=role, sampling=sampling, prior=prior))
